@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from botocore.exceptions import ClientError
+
 from binventory.audit.database import AuditDatabase, Disagreement, Filters
 from binventory.audit.model import AuditModel
 from binventory.audit.outputs import Origin, to_json
-from binventory.core.aws import Aws
-from binventory.core.errors import Problem
+from binventory.core.aws import DENIED, Aws, error_code
+from binventory.core.errors import Exit, Problem
 from binventory.core.words import counted
 
 SOURCE: Final = "binventory.audit"
@@ -25,6 +27,7 @@ _MAX_LINES: Final = 20
 """SKUs an event carries: the largest quantities first; with bounded names one event stays below EventBridge's limit."""
 _PASSING: Final = frozenset({"ThrottlingException", "InternalFailure", "InternalException"})
 """Codes of a refused entry that is to be sent again; boto3 repeats whole requests only."""
+_NO_BUS: Final = frozenset({"ResourceNotFoundException", "ValidationException"})
 _PAUSES: Final = (0.5, 1.0, 2.0)
 """Seconds before each repetition."""
 
@@ -54,6 +57,33 @@ def detail(found: Disagreement, *, audit: str, origin: Origin, model: AuditModel
         "skus": row["skus"][:_MAX_LINES],
         "more_skus": max(0, len(row["skus"]) - _MAX_LINES),
     }
+
+
+def require_bus(aws: Aws, bus: str) -> str:
+    """Refuses a bus that does not exist: EventBridge takes events for it, calls them sent and drops them.
+
+    Returns a sentence where it cannot be known: it is another account's, or may not be looked at; else "". Raises
+    Problem.
+    """
+    if bus.startswith("arn:") and bus.split(":")[4] != aws.client("sts").get_caller_identity()["Account"]:
+        return f"Whether the bus {bus} exists is not known: it is another account's. Events for no bus are dropped."
+    try:
+        aws.client("events").describe_event_bus(Name=bus.partition(":event-bus/")[2] or bus)
+    except ClientError as error:
+        if error_code(error) in DENIED:
+            return (
+                f"Whether the bus {bus} exists is not known: you may not look at it (events:DescribeEventBus). "
+                "Events for no bus are dropped."
+            )
+        if error_code(error) not in _NO_BUS:
+            raise
+        raise Problem(
+            f"There is no event bus {bus}",
+            f"EventBridge has none of this name in {aws.region}, and drops the events that it is sent",
+            "list them: aws events list-event-buses; or leave out --events",
+            code=Exit.USAGE,
+        ) from None
+    return ""
 
 
 def send_events(

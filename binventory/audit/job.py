@@ -15,7 +15,7 @@ from binventory.audit.batches import LARGE, TransformJobs, audit_in_batches
 from binventory.audit.counters import Counter, EndpointCounter, Pace
 from binventory.audit.csv_records import Columns, CsvRecords
 from binventory.audit.database import AuditDatabase, Disagreement, Filters
-from binventory.audit.events import send_events
+from binventory.audit.events import require_bus, send_events
 from binventory.audit.files import FORMATS, Written, write_files
 from binventory.audit.model import AuditModel, model_of_endpoint, model_of_evaluation, model_of_package
 from binventory.audit.outputs import Origin
@@ -119,6 +119,8 @@ class Progress:
     """Called when a transform job is stopped because the audit was interrupted."""
     left: Left = lambda remains: None
     """Called with what a transform job or a queue leaves behind because it could not be deleted."""
+    unknown: Callable[[str], None] = lambda sentence: None
+    """Called before the first request with what could not be looked at."""
     audited: Callable[[int], None] = lambda count: None
     drawn: Callable[[int], None] = lambda count: None
     sent: Callable[[int], None] = lambda count: None
@@ -143,6 +145,8 @@ def run_audit(request: Request, connect: Callable[[], Aws], progress: Progress |
     heard = progress or Progress()
     aws = connect() if request.needs_aws else None
     store = _store(request, aws)
+    if request.bus and aws and (unknown := require_bus(aws, request.bus)):
+        heard.unknown(unknown)
     with ExitStack() as stack:
         stack.enter_context(folder.alone(request.output))
         begun = stack.enter_context(folder.put_aside(request.output)) if request.restart else lambda: None

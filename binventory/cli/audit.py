@@ -298,6 +298,7 @@ def _listener(shown: Progress, asked: _Asked, halted: JobHalted) -> job.Progress
         launched=launched,
         halted=halted,
         left=halted.left,
+        unknown=lambda sentence: stderr.print(sentence, soft_wrap=True),
         transformed=lambda name, done: shown.update(transformed, description=name, completed=done, visible=True),
         audited=lambda count: shown.advance(audited, count),
         drawn=lambda count: _advance(shown, drawn, count),

@@ -8,11 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 
 from binventory.audit import job
 from binventory.audit.database import Filters
-from binventory.audit.events import DETAIL_TYPE, SOURCE
+from binventory.audit.events import DETAIL_TYPE, SOURCE, require_bus
 from binventory.cli import run
 from binventory.core.aws import Aws, connect
 from binventory.core.errors import Exit, Problem
@@ -70,6 +72,33 @@ def test_flags_of_the_endpoint_choose_it_for_an_audit_of_any_size(
     for flag in (["--rate", "5"], ["--endpoint", "mine"], ["--instance", "ml.m5.xlarge"], ["--price-per-hour", "1"]):
         assert run([*asked, *flag]) == Exit.OK
         assert "3 bins at most" in capsys.readouterr().err
+
+
+def test_a_bus_that_does_not_exist_is_refused_before_anything_is_asked(
+    client: ClientFactory, signed_in: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """EventBridge would take its events, call them sent and drop them (github.com/aws/aws-cli/issues/9186)."""
+    folder = write_folder(tmp_path / "bins", 4)
+    answers = write_predictions(folder, tmp_path / "p.jsonl", 4)
+    asked = ["audit", str(folder), "--predictions", str(answers), "--output", str(tmp_path / "out"), "--events"]
+    arn = client("events").describe_event_bus(Name="default")["Arn"]
+    for bus in ("invnetory", f"{arn}s"):
+        assert run([*asked, bus]) == Exit.USAGE
+        assert f"There is no event bus {bus}" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+    other = arn.replace("123456789012", "210987654321")
+    assert run([*asked, other, "--dry-run"]) == Exit.OK
+    assert f"Whether the bus {other} exists is not known" in capsys.readouterr().err
+    for bus in ("default", arn):
+        assert run([*asked, bus]) == Exit.OK
+        assert "not known" not in capsys.readouterr().err
+
+
+def test_a_bus_that_may_not_be_looked_at_is_said_to_be_unknown() -> None:
+    aws = Aws(boto3.Session("key", "secret", region_name="us-east-1"))
+    with Stubber(aws.client("events")) as stub:
+        stub.add_client_error("describe_event_bus", "AccessDeniedException", "no")
+        assert "you may not look at it (events:DescribeEventBus)" in require_bus(aws, "inventory")
 
 
 def test_events_reach_a_rule_once(client: ClientFactory, aws: Aws, tmp_path: Path) -> None:
