@@ -1,4 +1,4 @@
-"""Workers of Python functions, forked from a process that has imported boto3: a third of a cold start's processor time.
+"""Workers of Python functions, forked from a process that has imported boto3: a fifth of a cold start's processor time.
 
 A function that needs its own interpreter gets it: one that packs a module which boto3 imports too, or sets a
 variable that an interpreter reads when it starts. So does every function on a system other than Linux, whose libraries
