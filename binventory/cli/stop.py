@@ -96,7 +96,10 @@ def _chosen(aws: Aws, names: Names, execution: str | None, *, every: bool) -> tu
             "--all and a name exclude each other", "both say what to stop", "leave one of them out", code=Exit.USAGE
         )
     if execution is not None:
-        if _is_run(execution) or _is_transform_job(names, execution):
+        if _is_run(execution):
+            runs.require(aws, names, execution)
+            return (execution,)
+        if _is_transform_job(names, execution):
             return (execution,)
         return (executions.find(aws, names, execution),)
     running = stopping.running(aws, names)

@@ -21,7 +21,7 @@ from binventory.core.deployed import model_package_group
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from binventory.core.objects import read_at
-from binventory.ec2.plan import Place
+from binventory.ec2.plan import Place, place
 from stacks.names import ARCHIVE
 from stacks.vocabulary import ARCHIVE_DIGEST
 
@@ -128,6 +128,12 @@ def machine_of(aws: Aws, run: str) -> str | None:
     pages = aws.client("ec2").get_paginator("describe_instances").paginate(Filters=filters)
     machines = (machine for page in pages for found in page["Reservations"] for machine in found["Instances"])
     return next((str(machine["InstanceId"]) for machine in machines), None)
+
+
+def require(aws: Aws, names: Names, run: str) -> None:
+    """Raises Problem for a run that nobody has started: a machine may work on another one, which was meant."""
+    if machine_of(aws, run) is None:
+        read_plan(aws, names, place(aws, names), run)
 
 
 def stop(aws: Aws, run: str) -> Iterator[str]:

@@ -17,6 +17,8 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
+from binventory.cli import run
+from binventory.core.errors import Exit
 from local_aws.server import LocalAws
 from stacks.shared.assets import write_source_archive
 from tests.contract.conftest import ClientFactory, connect
@@ -108,6 +110,20 @@ def test_without_its_code_the_machine_ends_and_leaves_a_log(
     assert "the code could not be fetched" in log_of(aws, machine)
     found = client("s3").list_objects_v2(Bucket=DATA, Prefix="executions/ec2-machines/")["Contents"]
     assert found
+
+
+def test_a_run_that_nobody_has_started_is_not_called_ended(
+    aws: LocalAws, client: ClientFactory, account: None, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """One letter of its name is wrong, and the machine that was meant works on and bills."""
+    for name, value in aws.environment().items():
+        monkeypatch.setenv(name, value)
+    assert run(["stop", "ec2-20261129-120000-ab1x"]) == Exit.USAGE
+    assert "There is no run ec2-20261129-120000-ab1x" in capsys.readouterr().err
+    write_plan(client, "ec2-20261129-120000-ab12", epochs=1)
+    assert run(["stop", "ec2-20261129-120000-ab12"]) == Exit.OK
+    assert "no machine works on it" in capsys.readouterr().out
 
 
 def test_no_process_outlives_its_machine(client: ClientFactory, tmp_path: Path) -> None:
