@@ -1,7 +1,7 @@
 """What function `reconcile` remembers between two calls, as small objects in the data bucket.
 
 Requests to turn the endpoint on or off wait here while the stack is busy. The last decision and the messages that were
-sent are kept too, so that nothing is decided or sent twice.
+sent are kept too, so that nothing is decided or sent again.
 """
 
 from __future__ import annotations

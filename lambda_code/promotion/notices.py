@@ -1,4 +1,8 @@
-"""Messages to people. A message about a lasting state is sent once."""
+"""Messages to people. A message about a lasting state is sent once.
+
+Two calls that find the state at the same moment may both send it: a message that comes twice is better than one that a
+call has claimed and not sent.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from stacks.names import command_of
 
 @dataclass(frozen=True)
 class Notice:
-    """A message that is sent once for each key."""
+    """A message about a lasting state; the key names the state."""
 
     key: str
     subject: str

@@ -116,8 +116,8 @@ class Rollouts:
             time.sleep(0.05)
         raise AssertionError(f"the serving stack is still {status}")
 
-    def alert(self, subject: str, seconds: float = 30) -> str:
-        """The text of the next alert with this subject."""
+    def alert(self, subject: str, about: str = "", seconds: float = 30) -> str:
+        """The text of the next alert with this subject that names `about`: one of an earlier rollout may come twice."""
         deadline = time.monotonic() + seconds
         seen = []
         while time.monotonic() < deadline:
@@ -125,7 +125,7 @@ class Rollouts:
                 self.client("sqs").delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
                 alert = json.loads(message["Body"])
                 seen.append(alert.get("Subject"))
-                if alert.get("Subject") == subject:
+                if alert.get("Subject") == subject and about in alert["Message"]:
                     return str(alert["Message"])
             time.sleep(0.2)
         raise AssertionError(f"no alert {subject!r} among {seen}")
@@ -178,7 +178,7 @@ def test_broken_packages_are_rolled_back_with_an_alert(rollouts: Rollouts) -> No
             refused = rollouts.approve(name, **description)
             status, package = rollouts.settled()
             assert (status, package) == ("UPDATE_ROLLBACK_COMPLETE", good)
-            alert = rollouts.alert(f"{NAME}: promotion rolled back")
+            alert = rollouts.alert(f"{NAME}: promotion rolled back", refused)
             assert reason in alert and f"the endpoint serves {good}" in alert, alert
             assert reason in rollouts.refused(refused)
     assert callers.errors == []
@@ -186,7 +186,7 @@ def test_broken_packages_are_rolled_back_with_an_alert(rollouts: Rollouts) -> No
 
     for name, graph in (("answers-500", broken_model.broken_on_bright_photos()), ("answers-slowly", slow())):
         with callers_with(rollouts, grey_model.photo(broken_model.BRIGHT)).calling() as callers:
-            rollouts.approve(name, graph)
+            refused = rollouts.approve(name, graph)
             status, package = rollouts.settled()
             assert (status, package) == ("UPDATE_ROLLBACK_COMPLETE", good), name
             errors = len(callers.errors)
@@ -194,7 +194,7 @@ def test_broken_packages_are_rolled_back_with_an_alert(rollouts: Rollouts) -> No
             time.sleep(1)
             assert len(callers.errors) == errors, "none once it is undone"
             assert set(callers.answers) == {good}
-        assert "ALARM" in rollouts.alert(f"{NAME}: promotion rolled back")
+        assert "ALARM" in rollouts.alert(f"{NAME}: promotion rolled back", refused)
         assert bool(callers.errors) == (name == "answers-500"), "only the canary's share, until the alarm"
 
     with callers_with(rollouts, grey_model.photo(120)).calling() as callers:
