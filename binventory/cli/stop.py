@@ -62,6 +62,9 @@ def stop(
     journal = Journal()
     stopped: list[dict[str, Any]] = []
     with show(journal, stderr if json else stdout):
+        if len(chosen) > 1:
+            with interruptible(lambda: _asked_some(names)):
+                stopping.ask_all(aws, chosen)
         for name in chosen:
             short = name.rsplit("/", 1)[-1]
             with journal.step(f"Stop {short}") as entry, interruptible(lambda short=short: _goes_on(short, names)):  # type: ignore[misc]
@@ -86,6 +89,14 @@ def _goes_on(name: str, names: Names) -> GoesOn:
         f"Interrupted while {name} was stopping",
         "it was asked to stop and bills until its jobs have ended",
         f"see that it has: {names.command(f'stop {name}')}",
+    )
+
+
+def _asked_some(names: Names) -> GoesOn:
+    return GoesOn(
+        "Interrupted while the executions were asked to stop",
+        "those that were not asked yet run on and bill",
+        f"stop them all: {names.command('stop --all')}",
     )
 
 

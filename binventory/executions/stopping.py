@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Final
 
@@ -13,7 +14,7 @@ from botocore.exceptions import ClientError
 from binventory.core.aws import Aws, error_code
 from binventory.core.errors import Problem
 from binventory.core.names import Names
-from binventory.executions.execution import NO_PIPELINE, RUNNING, look
+from binventory.executions.execution import NO_PIPELINE, RUNNING, Execution, look
 from binventory.executions.job_kinds import KINDS, ask_to_stop, describe
 from binventory.executions.jobs import trials
 from stacks.names import pipeline_names
@@ -40,6 +41,16 @@ def running(aws: Aws, names: Names) -> tuple[str, ...]:
     return tuple(found)
 
 
+def ask_all(aws: Aws, arns: Iterable[str]) -> None:
+    """Asks each execution to stop before any is waited for, since the last would bill meanwhile.
+
+    One that may not be stopped keeps none of the others from it: `stop` says why when its turn comes.
+    """
+    for arn in arns:
+        with contextlib.suppress(ClientError):
+            _ask_execution(aws, look(aws, arn))
+
+
 def stop(aws: Aws, arn: str, *, timeout: float = _LONGEST_SECONDS) -> Iterator[str]:
     """Stops an execution and yields what happens; returns when neither it nor a job of it runs.
 
@@ -50,12 +61,7 @@ def stop(aws: Aws, arn: str, *, timeout: float = _LONGEST_SECONDS) -> Iterator[s
     every = 0.3 if aws.is_local else 5.0
     until = time.monotonic() + timeout
     execution = look(aws, arn)
-    if execution.status == "Executing":
-        token, sagemaker = uuid.uuid4().hex, aws.client("sagemaker")
-        _ask(
-            lambda: sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=token),
-            lambda: look(aws, arn).status == "Executing",
-        )
+    if _ask_execution(aws, execution):
         yield "asked to stop"
     while execution.status in RUNNING:
         execution = look(aws, arn)
@@ -83,6 +89,18 @@ def stop(aws: Aws, arn: str, *, timeout: float = _LONGEST_SECONDS) -> Iterator[s
                 _in_time(until, f"The job {job}", f"it is {status}")
                 time.sleep(every)
     yield execution.status.lower()
+
+
+def _ask_execution(aws: Aws, execution: Execution) -> bool:
+    """Asks an execution to stop; False where it has ended, or was asked before."""
+    if execution.status != "Executing":
+        return False
+    token, sagemaker = uuid.uuid4().hex, aws.client("sagemaker")
+    _ask(
+        lambda: sagemaker.stop_pipeline_execution(PipelineExecutionArn=execution.arn, ClientRequestToken=token),
+        lambda: look(aws, execution.arn).status == "Executing",
+    )
+    return True
 
 
 def _ask(ask: Callable[[], object], runs: Callable[[], bool]) -> None:

@@ -111,6 +111,39 @@ def test_which_of_several_to_stop_is_asked_for(client: ClientFactory, capsys: py
 
 
 @pytest.mark.usefixtures("endless")
+def test_all_are_asked_to_stop_before_one_is_waited_for(client: ClientFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last would bill until the others have ended, which takes minutes."""
+    arns = [start(client), start(client)]
+    stop = stopping.stop
+    seen: list[set[str]] = []
+
+    def first_look(aws: Aws, arn: str) -> Iterator[str]:
+        seen.append({look(aws, one).status for one in arns})
+        return stop(aws, arn)
+
+    monkeypatch.setattr(stopping, "stop", first_look)
+    assert run(["stop", "--all"]) == Exit.OK
+    assert len(seen) == 2 and "Executing" not in seen[0]
+    assert running(client) == []
+
+
+@pytest.mark.usefixtures("endless")
+def test_ctrl_c_while_all_are_asked_says_that_some_run_on(
+    client: ClientFactory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted_at_once(aws: Aws, arns: Sequence[str]) -> None:
+        raise KeyboardInterrupt
+
+    assert start(client) != start(client)
+    with monkeypatch.context() as during:
+        during.setattr(stopping, "ask_all", interrupted_at_once)
+        assert run(["stop", "--all"]) == Exit.INTERRUPTED
+    said = capsys.readouterr().err
+    assert "those that were not asked yet run on and bill" in said and "binventory stop --all --env dev" in said
+    assert run(["stop", "--all"]) == Exit.OK
+
+
+@pytest.mark.usefixtures("endless")
 def test_a_job_that_outlives_its_execution_is_stopped_too(client: ClientFactory) -> None:
     """As where the pipeline's role may not stop jobs: the execution ends, and its job bills on."""
     arn = start(client)
