@@ -28,7 +28,7 @@ from features.frozen_backbone import FrozenBackbone, calibrate_random_backbone, 
 from features.origin import part_digest, settings_digest
 from features.quarantine import Quarantine
 from fitting.ranks import hosts_of_job
-from jobs.container import JobContainer, JobError, made_output, run_job, write_json
+from jobs.container import JobContainer, JobError, checked_output, run_job, write_json
 from jobs.settings import parse_settings, setting
 from modelling.backbones import FEATURES, INPUT_SIZE, STAGES, Backbone, load_backbone, preprocessing_of
 from modelling.bin_model import BinModel, ModelCard, load_model, read_card, save_model
@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Embed every split. Raises JobError where input or settings are wrong."""
     settings = parse_settings(EmbedSettings, arguments, __doc__ or "", EXAMPLES)
     container = JobContainer()
-    output = container.model if settings.output is None else made_output(settings.output)
+    output = container.model if settings.output is None else checked_output(settings.output)
     if settings.strategy == "full":
         write_json(output / "embedding.json", {"strategy": "full", "note": "the backbone is trained: no features"})
         print("strategy full trains the backbone itself: nothing to embed")

@@ -27,7 +27,7 @@ from evaluation.report import write_report
 from evaluation.served_model import ServedModel, probabilities_of
 from ingestion.split import block_of
 from jobs.archive import open_archive, write_archive
-from jobs.container import JobContainer, JobError, made_output, run_job
+from jobs.container import JobContainer, JobError, checked_output, run_job
 from jobs.lineage import code_fingerprint, data_fingerprint
 from jobs.settings import parse_settings, setting
 from modelling.bin_model import ModelCard, load_model
@@ -97,7 +97,7 @@ class Chosen:
 def main(arguments: list[str] | None = None) -> None:
     """Evaluate one model. Raises JobError where the input is wrong."""
     settings = parse_settings(EvaluateSettings, arguments, __doc__ or "", EXAMPLES)
-    output = made_output(settings.output)
+    output = checked_output(settings.output)
     splits = Splits(*(_open_split(name, getattr(settings, name), settings.sealed) for name in SPLITS))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -19,7 +19,7 @@ from ingestion.job import ingest
 from ingestion.report import merge
 from ingestion.run import NO_LABELS, NO_LISTING, IngestError, IngestSettings, JobMachine
 from ingestion.work import WorkLimits
-from jobs.container import leave, made_output, run_job
+from jobs.container import checked_output, leave, run_job
 from jobs.settings import parse_settings, setting
 from serving.cores import usable_cpus
 
@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
         ignore_etags=flags.ignore_etags,
         listing=flags.listing,
     )
-    output = made_output(flags.output)
+    output = checked_output(flags.output)
     photo_bytes = flags.memory_mb and flags.memory_mb * 1024 * 1024
     limits = WorkLimits.of(flags.cores, concurrency=flags.concurrency, photo_bytes=photo_bytes)
     machine = JobMachine.read(flags.resource_config)

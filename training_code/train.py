@@ -30,7 +30,7 @@ from fitting.objectives import OBJECTIVES
 from fitting.optimiser import OPTIMISERS, Optimiser, Schedule
 from fitting.precision import PRECISIONS, MixedPrecision
 from fitting.ranks import DEFAULT_PORT, Ranks, hosts_of_job, joined_ranks, several_gpus_without_launcher
-from jobs.container import JobContainer, JobError, StopSignal, leave, made_output, run_job
+from jobs.container import JobContainer, JobError, StopSignal, checked_output, leave, run_job
 from jobs.lineage import code_fingerprint
 from jobs.settings import parse_settings, setting
 from jobs.tensor_files import digest_of_tensors
@@ -145,7 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
     settings = parse_settings(TrainSettings, arguments, __doc__ or "", EXAMPLES)
     rules = parse_rules(settings.watch)
     container = JobContainer()
-    output = container.model if settings.output is None else made_output(settings.output)
+    output = container.model if settings.output is None else checked_output(settings.output)
     stop = StopSignal()
     with joined_ranks() as ranks:
         torch.manual_seed(settings.seed)

@@ -449,7 +449,7 @@ def test_a_limit_takes_so_many_of_each_class(
         (["--photos-uri", "in", "--labels-uri", ""], "--labels-uri is empty: give it a value, or leave it out"),
         (["--photos-uri", "in", "--resource-config", ""], "--resource-config is empty"),
         (["--photos-uri", "in", "--block-size", "1000000"], "--block-size"),
-        (["--photos-uri", "in", "--output", "bad.csv"], "--output bad.csv cannot be a folder (File exists)"),
+        (["--photos-uri", "in", "--output", "bad.csv"], "--output bad.csv: bad.csv is no folder; give another"),
         (["--photos-uri", "in", "--resource-config", "bad.json"], "current_host"),
     ],
 )

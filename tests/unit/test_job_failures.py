@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.container import MAX_FAILURE_REASON, JobContainer, JobError, run_job
+from jobs.container import MAX_FAILURE_REASON, JobContainer, JobError, checked_output, run_job
 
 
 def fail(error: Exception) -> None:
@@ -41,6 +41,17 @@ def test_a_person_who_runs_the_script_gets_no_file(tmp_path: Path, monkeypatch: 
     monkeypatch.delenv("SAGEMAKER_BASE_DIR", raising=False)
     assert run_job(lambda: fail(JobError("no photos")), JobContainer(tmp_path / "none")) == 1
     assert not (tmp_path / "none").exists()
+
+
+def test_an_output_is_held_to_be_a_folder_before_the_work_and_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert checked_output(tmp_path / "new" / "output") == tmp_path / "new" / "output"
+    assert list(tmp_path.iterdir()) == []
+    # As on a file system that is mounted to be read only.
+    monkeypatch.setattr("os.access", lambda place, mode: place != tmp_path)
+    with pytest.raises(JobError, match=rf"--output {tmp_path}/new: {tmp_path} cannot be written; give another"):
+        checked_output(tmp_path / "new")
 
 
 def test_a_channel_that_is_missing_is_named_with_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -260,7 +260,7 @@ def test_strategy_full_embeds_nothing(tmp_path: Path) -> None:
 
 
 def test_an_output_that_cannot_be_a_folder_is_named_before_work(shards: Path) -> None:
-    with pytest.raises(JobError, match=r"--output .*\.py cannot be a folder \(File exists\): give another"):
+    with pytest.raises(JobError, match=r"--output .*\.py is no folder; give another"):
         embed.main([*BASE, *places(shards), "--output", __file__])
 
 

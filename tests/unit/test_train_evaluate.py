@@ -536,7 +536,7 @@ def test_a_champion_is_compared_in_the_numbers_that_it_serves_in_or_not_at_all(
 
 
 def test_an_output_that_cannot_be_a_folder_is_named_before_work(world: Path) -> None:
-    with pytest.raises(JobError, match=r"--output .*\.py cannot be a folder \(File exists\): give another"):
+    with pytest.raises(JobError, match=r"--output .*\.py is no folder; give another"):
         run(world, Path(__file__))
 
 

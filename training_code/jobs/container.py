@@ -82,14 +82,16 @@ class JobContainer:
         return folder
 
 
-def made_output(folder: Path) -> Path:
-    """The folder of the flag `--output`, made before the work. Raises JobError where it cannot be a folder."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if error.errno in _FULL:
-            raise
-        raise JobError(f"--output {folder} cannot be a folder ({error.strerror}): give another") from error
+def checked_output(folder: Path) -> Path:
+    """The folder of the flag `--output`, before the work: it is not made yet, so a run that fails leaves none.
+
+    Raises JobError where it cannot be made or written.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise JobError(f"--output {folder}: {there} is no folder; give another")
+    if not os.access(there, os.W_OK):
+        raise JobError(f"--output {folder}: {there} cannot be written; give another")
     return folder
 
 
