@@ -243,7 +243,7 @@ class Environment:
     def __init__(self, aws: ClientFactory, local: LocalAws) -> None:
         self.aws = aws
         self._local = local
-        self.name = f"bins-{uuid.uuid4().hex[:8]}"
+        self.name = f"bins-{uuid.uuid4().hex[:8]}-dev"
         ingest = processing_step("Ingest", "mkdir -p $out; echo shard > $out/0")
         ingest["Arguments"]["ProcessingOutputConfig"]["Outputs"][0]["OutputName"] = "train"
         function = make_function(aws, f"{self.name}-looks", "return {'Weights': 'the sum of the weights'}")
