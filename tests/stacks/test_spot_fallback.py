@@ -20,7 +20,7 @@ from binventory.cli import watch
 from binventory.core.aws import connect
 from local_aws.core.shapes import operation_model, violations
 from local_aws.server import LocalAws
-from stacks.names import CONTINUED_EXECUTION
+from stacks.names import CONTINUED_EXECUTION, command_of
 from stacks.pipeline.continuation import cut
 from stacks.settings import load
 from stacks.shared.assets import lambda_files
@@ -380,7 +380,7 @@ def test_the_second_reclaim_sends_the_training_on_demand_and_it_goes_on_where_it
     assert spot_fallback.handler(event(job), None)["outcome"] == "left", "a late event changes nothing"
     assert environment.continued() == [continued], "once, although several events report it"
     (message,) = set(until(environment.alerts))
-    assert f"binventory watch {continued} --env dev\n" in message
+    assert command_of(execution.split("/")[-3], f"watch {continued}") in message
     # A person who watches the stopped execution is led to the one that continues.
     line = connect(os.environ)
     assert executions.continued(line, execution) == continued
