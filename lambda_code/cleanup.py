@@ -13,6 +13,7 @@ import urllib.request
 from typing import Any
 
 import boto3
+from botocore.exceptions import ClientError
 
 from leftovers import bound_job_logs, delete_model_packages, empty_bucket, end_pipeline
 
@@ -49,8 +50,22 @@ def clean_up(event: dict[str, Any]) -> str:
     status = stacks[0]["StackStatus"]
     if status not in _STACK_ENDS:
         return f"{name} is left as it is: its stack stays ({status})"
-    count = ACTS[subject](name)
+    try:
+        count = ACTS[subject](name)
+    except ClientError as error:
+        if not _is_gone(error):
+            raise
+        return f"{name} was deleted before"
     return f"{name}: {count} removed"
+
+
+def _is_gone(error: ClientError) -> bool:
+    """Whether the resource does not exist: somebody deleted it by hand. CloudFormation takes that for deleted, too."""
+    code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
+    # That of a model package group is the code of any wrong request.
+    return code in {"NoSuchBucket", "ResourceNotFound"} or (
+        code == "ValidationException" and "does not exist" in message
+    )
 
 
 def _bound_job_logs(request: str, days: int) -> str:

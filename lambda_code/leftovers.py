@@ -17,6 +17,8 @@ from functions.aws import list_executions, stop_running
 _BATCH = 1000
 _POLL_SECONDS = 5.0
 _STOP_SECONDS = 12 * 60.0
+_END_SECONDS = 14 * 60.0
+"""For all of a pipeline's end: a minute less than the function may run, so that CloudFormation gets an answer."""
 TRANSFORM_GROUP = "/aws/sagemaker/TransformJobs"
 JOB_LOG_GROUPS = ("/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TrainingJobs", TRANSFORM_GROUP)
 
@@ -75,11 +77,16 @@ def stop_executions(pipeline: str) -> int:
 
 
 def end_pipeline(pipeline: str) -> int:
-    """Stops running executions and deletes the job logs of all; returns the number of executions and streams."""
+    """Stops running executions and deletes the job logs of all; returns the number of executions and streams.
+
+    Raises:
+        TimeoutError: an execution did not end, or there are more logs than can be deleted in time.
+    """
+    deadline = time.monotonic() + _END_SECONDS
     stopped = stop_executions(pipeline)
     sagemaker = boto3.client("sagemaker")
     ids = [arn.rsplit("/", 1)[-1] for arn in list_executions(sagemaker, pipeline)]
-    return stopped + delete_job_logs(pipeline, ids)
+    return stopped + delete_job_logs(pipeline, ids, deadline)
 
 
 def _deny_writing(s3: Any, bucket: str) -> None:
@@ -118,25 +125,35 @@ def bound_job_logs(days: int) -> list[str]:
     return made
 
 
-def delete_job_logs(pipeline: str, execution_ids: list[str]) -> int:
-    """Deletes the logs of the executions' jobs and trials and of transform jobs; returns the number of streams."""
+def delete_job_logs(pipeline: str, execution_ids: list[str], deadline: float) -> int:
+    """Deletes the logs of the executions' jobs and trials and of transform jobs; returns the number of streams.
+
+    Raises:
+        TimeoutError: some are left at the deadline, which is on the monotonic clock.
+    """
     logs = boto3.client("logs")
     # The command line names transform jobs after the environment, as the pipeline is, and their purpose.
-    deleted = sum(_delete_streams(logs, TRANSFORM_GROUP, f"{pipeline}-{purpose}-") for purpose in ("audit", "count"))
+    deleted = sum(
+        _delete_streams(logs, TRANSFORM_GROUP, f"{pipeline}-{purpose}-", deadline) for purpose in ("audit", "count")
+    )
     for group in JOB_LOG_GROUPS:
         for execution in execution_ids:
             # SageMaker names jobs `pipelines-<execution>-...`, and those of a search after the execution alone.
             for prefix in (f"pipelines-{execution}-", f"{execution}-"):
-                deleted += _delete_streams(logs, group, prefix)
+                deleted += _delete_streams(logs, group, prefix, deadline)
     return deleted
 
 
-def _delete_streams(logs: Any, group: str, prefix: str) -> int:
+def _delete_streams(logs: Any, group: str, prefix: str, deadline: float) -> int:
     pages = logs.get_paginator("describe_log_streams").paginate(logGroupName=group, logStreamNamePrefix=prefix)
     try:
         names = [stream["logStreamName"] for page in pages for stream in page["logStreams"]]
     except logs.exceptions.ResourceNotFoundException:
         return 0
-    for name in names:
+    for number, name in enumerate(names):
+        if time.monotonic() > deadline:
+            raise TimeoutError(
+                f"{len(names) - number} or more log streams of group {group} are left; delete the stack again"
+            )
         logs.delete_log_stream(logGroupName=group, logStreamName=name)
     return len(names)

@@ -105,6 +105,17 @@ def going(aws: ClientFactory, monkeypatch: pytest.MonkeyPatch) -> str:
     return stack
 
 
+def _pipeline(aws: ClientFactory, name: str) -> None:
+    """A pipeline whose executions end at once."""
+    end = {"Name": "End", "Type": "Fail", "Arguments": {"ErrorMessage": "done"}}
+    aws("sagemaker").create_pipeline(
+        PipelineName=name,
+        PipelineDefinition=json.dumps({"Version": "2020-12-01", "Metadata": {}, "Parameters": [], "Steps": [end]}),
+        ClientRequestToken=uuid.uuid4().hex,
+        RoleArn="arn:aws:iam::123456789012:role/pipeline",
+    )
+
+
 def _bucket(aws: ClientFactory, *, versioned: bool) -> str:
     s3 = aws("s3")
     name = f"bins-{uuid.uuid4().hex[:12]}"
@@ -151,10 +162,21 @@ def test_nothing_happens_before_the_end(aws: ClientFactory, ask: Any, standing: 
     assert aws("s3").list_objects_v2(Bucket=name)["KeyCount"] == 3
 
 
-def test_a_failure_is_answered_and_not_left_to_time_out(ask: Any, going: str) -> None:
-    answer = ask("Delete", going, BucketName="there-is-no-such-bucket")
+def test_a_failure_is_answered_and_not_left_to_time_out(ask: Any, going: str, events: Any) -> None:
+    def deny(model: Any, **_: object) -> tuple[Any, dict[str, Any]]:
+        return SimpleNamespace(status_code=403), {"Error": {"Code": "AccessDenied", "Message": "Access Denied"}}
+
+    events.register("before-call.s3.GetBucketPolicy", deny)
+    answer = ask("Delete", going, BucketName="the-bucket-of-somebody-else")
     assert answer["Status"] == "FAILED"
-    assert "NoSuchBucket" in answer["Reason"]
+    assert "AccessDenied" in answer["Reason"]
+
+
+@pytest.mark.parametrize("subject", ["BucketName", "ModelPackageGroupName", "PipelineName"])
+def test_what_was_deleted_by_hand_does_not_stop_a_destroy(ask: Any, going: str, subject: str) -> None:
+    name = f"gone-{uuid.uuid4().hex[:8]}"
+    answer = ask("Delete", going, **{subject: name})
+    assert (answer["Status"], answer["Reason"]) == ("SUCCESS", f"{name} was deleted before")
 
 
 @pytest.mark.parametrize("kept", [["folder/1"], ["folder/1", "folder/2"]])
@@ -211,30 +233,13 @@ def test_model_packages_go_and_their_group_can_be_deleted(aws: ClientFactory, as
 
 def test_a_pipeline_without_executions_needs_nothing(aws: ClientFactory, ask: Any, going: str) -> None:
     name = f"bins-{uuid.uuid4().hex[:8]}"
-    definition = {
-        "Version": "2020-12-01",
-        "Metadata": {},
-        "Parameters": [],
-        "Steps": [{"Name": "End", "Type": "Fail", "Arguments": {"ErrorMessage": "done"}}],
-    }
-    aws("sagemaker").create_pipeline(
-        PipelineName=name,
-        PipelineDefinition=json.dumps(definition),
-        ClientRequestToken=uuid.uuid4().hex,
-        RoleArn="arn:aws:iam::123456789012:role/pipeline",
-    )
+    _pipeline(aws, name)
     assert ask("Delete", going, PipelineName=name)["Reason"] == f"{name}: 0 removed"
 
 
 def test_the_logs_of_a_pipelines_jobs_go_with_it_and_others_stay(aws: ClientFactory, ask: Any, going: str) -> None:
     name = f"bins-{uuid.uuid4().hex[:8]}"
-    end = {"Name": "End", "Type": "Fail", "Arguments": {"ErrorMessage": "done"}}
-    aws("sagemaker").create_pipeline(
-        PipelineName=name,
-        PipelineDefinition=json.dumps({"Version": "2020-12-01", "Metadata": {}, "Parameters": [], "Steps": [end]}),
-        ClientRequestToken=uuid.uuid4().hex,
-        RoleArn="arn:aws:iam::123456789012:role/pipeline",
-    )
+    _pipeline(aws, name)
     started = aws("sagemaker").start_pipeline_execution(PipelineName=name)["PipelineExecutionArn"]
     execution = started.rsplit("/", 1)[-1]
     logs = aws("logs")
@@ -251,6 +256,24 @@ def test_the_logs_of_a_pipelines_jobs_go_with_it_and_others_stay(aws: ClientFact
         left = {stream["logStreamName"] for stream in logs.describe_log_streams(logGroupName=group)["logStreams"]}
         assert not left & {*ours, *transforms}
         assert f"somebody-elses-{name}/algo-1" in left
+
+
+def test_logs_for_which_the_function_has_no_time_are_named(
+    aws: ClientFactory, ask: Any, going: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"bins-{uuid.uuid4().hex[:8]}"
+    _pipeline(aws, name)
+    logs = aws("logs")
+    assert ask("Create", going, JobLogRetentionDays="7")["Status"] == "SUCCESS"
+    for turn in range(2):
+        logs.create_log_stream(logGroupName=leftovers.TRANSFORM_GROUP, logStreamName=f"{name}-audit-{turn}/i-0")
+    with monkeypatch.context() as late:
+        late.setattr(leftovers, "_END_SECONDS", -1.0)
+        answer = ask("Delete", going, PipelineName=name)
+    assert answer["Status"] == "FAILED"
+    assert f"2 or more log streams of group {leftovers.TRANSFORM_GROUP} are left" in answer["Reason"]
+    assert "delete the stack again" in answer["Reason"]
+    assert ask("Delete", going, PipelineName=name)["Reason"] == f"{name}: 2 removed"
 
 
 def test_job_logs_get_an_end_unless_the_account_has_decided(aws: ClientFactory, ask: Any, standing: str) -> None:
