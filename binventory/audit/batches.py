@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from binventory.audit.counters import PhotoRefusedError, parse_probabilities, reason_in
-from binventory.audit.database import AuditDatabase, CountedBin, SetAside
+from binventory.audit.database import JOB_FAILED, AuditDatabase, CountedBin, SetAside
 from binventory.audit.run import Scope, not_yet, out_of_scope
 from binventory.audit.sources import Bin, Prefix
 from binventory.batch.estimate import PHOTOS_A_JOB
 from binventory.batch.ordered_map import ordered_map
-from binventory.batch.transform import MAX_PHOTO_BYTES, Heard, Photos, TransformBatch
+from binventory.batch.transform import MAX_PHOTO_BYTES, Heard, NoAnswersProblem, Photos, TransformBatch
 from binventory.core.errors import Problem
+from binventory.core.words import counted
 from binventory.records.errors import RecordError
 from binventory.records.metadata import Record
 
@@ -46,17 +47,30 @@ def audit_in_batches(
     scope: Scope,
     concurrency: int,
     on_done: Callable[[int], None] = lambda count: None,
+    failed: Callable[[str], None] = lambda sentence: None,
 ) -> None:
     """Count every bin that the ledger lacks; only photos whose record can be judged are paid for.
 
     A group goes into the ledger as a whole. An interrupted run makes the same groups again, and so finds the job that
-    it left. Raises Problem.
+    it left. What a failed job has no answer for is set aside, and the next run asks for it again; `failed` is called
+    with a sentence about each such job. Raises Problem.
     """
     jobs.batch.site.require_readable(store.address)
     for group in _groups(bins, store, jobs, ledger, scope, concurrency, on_done):
         photos = Photos(store.address, [found.photo for found, _ in group])
-        with jobs.batch.answers(photos, jobs.heard) as answers:
-            ledger.add(_judged(group, dict(answers), scope))
+        asked_before = all(ledger.lacks_answer(found.image_id) for found, _ in group)
+        try:
+            with jobs.batch.answers(photos, jobs.heard) as answers:
+                table = dict(answers)
+                ledger.add(_judged(group, table, scope, answers.failure))
+            lacking = len(set(photos.paths) - table.keys())
+            if sentence := answers.missing(lacking, len(group), "the same command asks for them again"):
+                failed(sentence)
+        except NoAnswersProblem as problem:
+            # Photos that fail every job must not keep the other bins from being reported.
+            if not asked_before:
+                raise
+            failed(f"{problem}. {counted(len(group), 'photo')} had no answer before: --restart begins anew.")
         on_done(len(group))
 
 
@@ -122,10 +136,12 @@ def _unanswerable(found: Bin, size: int | None) -> SetAside | None:
     return None
 
 
-def _judged(group: list[_Judgeable], answers: Mapping[str, Any], scope: Scope) -> Iterator[CountedBin | SetAside]:
+def _judged(
+    group: list[_Judgeable], answers: Mapping[str, Any], scope: Scope, failure: str
+) -> Iterator[CountedBin | SetAside]:
     for found, record in group:
         try:
-            table = _probabilities(answers.get(found.photo))
+            table = _probabilities(answers.get(found.photo), failure)
         except PhotoRefusedError as error:
             yield SetAside(found.image_id, found.photo, "not_audited", error.reason, str(error))
             continue
@@ -133,8 +149,10 @@ def _judged(group: list[_Judgeable], answers: Mapping[str, Any], scope: Scope) -
         yield CountedBin(record, found.photo, table)
 
 
-def _probabilities(answer: Any) -> Mapping[int, float]:
+def _probabilities(answer: Any, failure: str) -> Mapping[int, float]:
     if answer is None:
+        if failure:
+            raise PhotoRefusedError(JOB_FAILED, failure)
         raise PhotoRefusedError("no_prediction", "the transform job has no answer for it")
     if (reason := reason_in(answer)) is not None:
         raise PhotoRefusedError("refused", reason)

@@ -14,6 +14,8 @@ from binventory.audit.model import AuditModel
 from binventory.core.errors import Exit, Problem
 from binventory.records.metadata import Line, Record
 
+JOB_FAILED: Final = "job_failed"
+"""Reason of a bin whose transform job failed without an answer for it."""
 _SCHEMA_VERSION: Final = 1
 _LEAST_DIFFERENCE: Final = 0.05
 """Units that a SKU must be off to be reported: less is shown as none."""
@@ -169,9 +171,14 @@ class AuditDatabase:
         return model
 
     def holds(self, image_id: str) -> bool:
-        """Whether this bin is done."""
-        found = self._connection.execute("SELECT 1 FROM bins WHERE image_id = ?", (image_id,)).fetchone()
-        return found is not None
+        """Whether this bin is done: one that a failed job has no answer for is not, so the next run asks again."""
+        found = self._connection.execute("SELECT reason FROM bins WHERE image_id = ?", (image_id,)).fetchone()
+        return found is not None and found[0] != JOB_FAILED
+
+    def lacks_answer(self, image_id: str) -> bool:
+        """Whether a job of an earlier run failed without an answer for this bin."""
+        query = "SELECT 1 FROM bins WHERE image_id = ? AND reason = ?"
+        return self._connection.execute(query, (image_id, JOB_FAILED)).fetchone() is not None
 
     def add(self, results: Iterable[CountedBin | SetAside]) -> None:
         """Store finished bins, all or none."""

@@ -119,6 +119,8 @@ class Progress:
     """Called when a transform job is stopped because the audit was interrupted."""
     left: Left = lambda remains: None
     """Called with what a transform job or a queue leaves behind because it could not be deleted."""
+    failed: Callable[[str], None] = lambda sentence: None
+    """Called with a sentence about a transform job that failed with answers for only some of its photos."""
     unknown: Callable[[str], None] = lambda sentence: None
     """Called before the first request with what could not be looked at."""
     audited: Callable[[int], None] = lambda count: None
@@ -211,7 +213,14 @@ def _count(
         heard.launched(total, counter.batch.site)
         begun()
         audit_in_batches(
-            bins, store, counter, ledger, scope=request.scope, concurrency=request.concurrency, on_done=heard.audited
+            bins,
+            store,
+            counter,
+            ledger,
+            scope=request.scope,
+            concurrency=request.concurrency,
+            on_done=heard.audited,
+            failed=heard.failed,
         )
     elif not isinstance(counter, TransformJobs):
         heard.planned(_plan(request, total))

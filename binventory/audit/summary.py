@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from binventory.audit.database import AuditDatabase, Filters, SkuError
+from binventory.audit.database import JOB_FAILED, AuditDatabase, Filters, SkuError
 from binventory.audit.estimate import Finds, WrongShare, estimate_wrong_share, expected_finds
 from binventory.audit.model import AuditModel
 
@@ -42,6 +42,11 @@ class Summary:
     """SKUs of which fewer units are expected than recorded, the largest difference first."""
     more: tuple[SkuError, ...]
     """SKUs of which more units are expected than recorded."""
+
+    @property
+    def unanswered(self) -> int:
+        """Bins without an answer because their transform job failed; the next run asks for them again."""
+        return sum(bins for _, reason, bins in self.reasons if reason == JOB_FAILED)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""

@@ -64,6 +64,7 @@ def count_prefix(
     heard: Heard = lambda name, done: None,
     halted: Halted = lambda name, ended: None,
     left: Left = lambda remains: None,
+    failed: Callable[[str], None] = lambda sentence: None,
     photos_a_job: int = PHOTOS_A_JOB,
 ) -> Iterator[CountedPhoto]:
     """Every photo at `s3://bucket/folder`, in groups of one job each, sorted by key within it.
@@ -71,6 +72,8 @@ def count_prefix(
     uri: the key of a photo is that photo; everything else is a folder, with or without its slash. S3 itself would find
     the photos of `hall10/` below `hall1` as well.
     agreed: called with the number of photos before anything is started; raising leaves everything as it was.
+    failed: called with a sentence about each job that failed with some of its answers; each photo without one has the
+        job's reason as its error.
     Raises Problem.
     """
     bucket = bucket_and_key(uri)[0]
@@ -88,11 +91,15 @@ def count_prefix(
     batch = TransformBatch(aws, site, "count", halted=halted, left=left)
     photos = photos_at(aws, uri)
     while group := list(islice(photos, photos_a_job)):
-        found: dict[str, Any] = {key: _too_large(size) for key, size in group if size > MAX_PHOTO_BYTES}
+        found: dict[str, Any] = {key: _error(_too_large(size)) for key, size in group if size > MAX_PHOTO_BYTES}
         keys = [key for key, _ in group if key not in found]
         if keys:
             with batch.answers(Photos(f"s3://{bucket}/", keys), heard) as answers:
                 found.update(answers)
+            lacking = [key for key in keys if key not in found]
+            if sentence := answers.missing(len(lacking), len(keys), "the same command counts all photos again"):
+                failed(sentence)
+                found.update((key, _error(answers.failure)) for key in lacking)
         yield from (_counted(f"s3://{bucket}/{key}", found.get(key)) for key, _ in group)
 
 
@@ -106,9 +113,14 @@ def _folder_or_photo(aws: Aws, site: Site, uri: str) -> str:
     return uri
 
 
-def _too_large(size: int) -> Any:
-    """An answer in the endpoint's form for a photo that is not sent: it would fail the whole job."""
-    return {"error": {"message": f"it has {size} bytes; SageMaker lets {MAX_PHOTO_BYTES} reach a transform job"}}
+def _too_large(size: int) -> str:
+    """Why a photo is not sent: it would fail the whole job."""
+    return f"it has {size} bytes; SageMaker lets {MAX_PHOTO_BYTES} reach a transform job"
+
+
+def _error(message: str) -> Any:
+    """An answer in the endpoint's form for a photo that has none."""
+    return {"error": {"message": message}}
 
 
 def _counted(photo: str, answer: Any) -> CountedPhoto:

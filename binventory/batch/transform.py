@@ -24,6 +24,7 @@ from binventory.core.names import Names
 from binventory.core.objects import read_at
 from binventory.core.quick_objects import QuickObjects
 from binventory.core.remains import Left
+from binventory.core.words import counted
 
 MANIFEST: Final = "manifest.json"
 ANSWERS: Final = "answers/"
@@ -60,6 +61,32 @@ class Photos:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """The answers of one job: (path, the server's JSON answer) of the photos that have one, in any order, once."""
+
+    found: Iterator[tuple[str, Any]]
+    failure: str
+    """How the job failed, as `the transform job NAME failed: REASON`; empty for one that completed."""
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return self.found
+
+    def missing(self, lacking: int, photos: int, again: str) -> str:
+        """A sentence about the photos that a failed job has no answer for; empty where there is nothing to say.
+
+        again: what the same command does the next time.
+        """
+        if not (self.failure and lacking):
+            return ""
+        said = f"{self.failure[0].upper()}{self.failure[1:]}".removesuffix(".")
+        return f"{said}. Without an answer: {lacking:,} of {counted(photos, 'photo')}; {again}."
+
+
+class NoAnswersProblem(Problem):
+    """A job gave no answers at all."""
+
+
+@dataclass(frozen=True)
 class TransformBatch:
     """Runs transform jobs of one environment. `purpose` becomes part of their names: count, audit."""
 
@@ -71,25 +98,25 @@ class TransformBatch:
     left: Left = lambda remains: None
 
     @contextmanager
-    def answers(self, photos: Photos, heard: Heard = lambda name, done: None) -> Iterator[Iterator[tuple[str, Any]]]:
-        """Counts the photos and yields (path, the server's JSON answer) of those that have one, in any order.
+    def answers(self, photos: Photos, heard: Heard = lambda name, done: None) -> Iterator[Answers]:
+        """Counts the photos and yields the answers, and how the job failed that has only some of them.
 
         The job's name follows from photos and model, so a run that lost its connection finds its job again and pays for
         no answer twice. Ctrl-C and every other exception stop the job. After a block that succeeds, model, manifest
         and answers are deleted; `left` is called with what could not be.
 
-        Raises Problem when the job gives no answers at all.
+        Raises Problem; NoAnswersProblem when the job gives no answers at all.
         """
         name = self._started_or_found(photos)
         try:
-            self._wait(name, len(photos.paths), heard)
+            failure = self._wait(name, len(photos.paths), heard)
         except BaseException:
             self.halted(name, False)
             ended = self._stop(name)
             self._clean(name)
             self.halted(name, ended)
             raise
-        yield self._read(name, photos)
+        yield Answers(self._read(name, photos), failure)
         self._clean(name)
 
     def _started_or_found(self, photos: Photos) -> str:
@@ -158,7 +185,8 @@ class TransformBatch:
                 f"s3://{bucket}/{folder.split('/')[0]}/",
             ) from error
 
-    def _wait(self, name: str, photos: int, heard: Heard) -> None:
+    def _wait(self, name: str, photos: int, heard: Heard) -> str:
+        """Returns when the job has ended and has answers; the text is empty, or says how it failed."""
         deadline = time.monotonic() + limit_seconds(photos, self.site)
         every = 0.3 if self.aws.is_local else self.poll_seconds
         count_again = 0.0
@@ -178,14 +206,17 @@ class TransformBatch:
                     f"look at its logs in {_LOG_GROUP}, then run the same command again",
                 )
             time.sleep(every)
+        ended = "gone" if status is None else str(status["TransformJobStatus"])
+        reason = (status or {}).get("FailureReason") or f"it is {ended}"
         # One photo that fails makes SageMaker call a job failed whose other answers are all there.
         if status is None or not any(True for _ in self._answer_keys(name)):
-            raise Problem(
+            raise NoAnswersProblem(
                 f"The transform job {name} gave no answers",
-                (status or {}).get("FailureReason") or f"it is {(status or {}).get('TransformJobStatus', 'gone')}",
+                reason,
                 f"look at its logs in {_LOG_GROUP}, then run the same command again",
                 log=self._log(name),
             )
+        return "" if ended == "Completed" else f"the transform job {name} failed: {reason}"
 
     def _read(self, name: str, photos: Photos) -> Iterator[tuple[str, Any]]:
         known = set(photos.paths)

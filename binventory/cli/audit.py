@@ -107,7 +107,10 @@ def audit(
     env: EnvironmentOption = "dev",
     json: JsonFlag = False,
 ) -> None:
-    """Ranks bins by how improbable their recorded quantity is, given their photo."""
+    """Ranks bins by how improbable their recorded quantity is, given their photo.
+
+    Exits 1 if a transform job failed with some answers; the same command asks for the others again.
+    """
     from binventory.audit import job
     from binventory.audit.database import Filters
     from binventory.audit.files import FORMATS
@@ -161,7 +164,13 @@ def audit(
                 "events": result.events,
             }
         )
-        return
+    else:
+        _print_result(result, events)
+    if result.summary.unanswered:
+        raise typer.Exit(Exit.FAILED)
+
+
+def _print_result(result: job.Result, events: str | None) -> None:
     _print_summary(result.summary)
     for path in result.files:
         stdout.print(f"  {path}", soft_wrap=True)
@@ -298,6 +307,7 @@ def _listener(shown: Progress, asked: _Asked, halted: JobHalted) -> job.Progress
         launched=launched,
         halted=halted,
         left=halted.left,
+        failed=halted.failed,
         unknown=lambda sentence: stderr.print(sentence, soft_wrap=True),
         transformed=lambda name, done: shown.update(transformed, description=name, completed=done, visible=True),
         audited=lambda count: shown.advance(audited, count),

@@ -188,7 +188,9 @@ def _count_prefix(
 
     def found() -> Iterator[CountedPhoto]:
         nonlocal finished
-        for photo in count_prefix(aws, site, uri, agreed=agreed, heard=heard, halted=halted, left=halted.left):
+        for photo in count_prefix(
+            aws, site, uri, agreed=agreed, heard=heard, halted=halted, left=halted.left, failed=halted.failed
+        ):
             finished += 1
             yield photo
 

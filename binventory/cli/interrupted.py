@@ -37,6 +37,10 @@ class JobHalted:
         """Says what a job leaves behind because it could not be deleted, and how to remove it."""
         stderr.print(str(remains), soft_wrap=True)
 
+    def failed(self, sentence: str) -> None:
+        """Says that a job failed which has some of its answers."""
+        stderr.print(sentence, soft_wrap=True)
+
     def explained(self, again: str, kept: str = "") -> AbstractContextManager[None]:
         """Turns an interruption into three lines: `again` says what to do, `kept` what is not lost."""
         return interruptible(lambda: self._goes_on(again, kept))

@@ -293,6 +293,54 @@ def test_a_job_without_any_answer_is_a_failure_with_its_log(client: ClientFactor
     assert caught.value.log
 
 
+@pytest.mark.usefixtures("environment", "nothing_left")
+def test_a_count_says_that_its_job_failed_and_why(client: ClientFactory, capsys: pytest.CaptureFixture[str]) -> None:
+    """A job that fails midway has some answers; the other photos are not called unreadable."""
+    uri = put(client, "midway/", {"a.jpg": 3})
+    client("s3").put_object(Bucket=BUCKET, Key="midway/b.jpg", Body=b"count many")
+    assert cli.run(["count", uri, "--yes", "--json"]) == Exit.FAILED
+    shown = capsys.readouterr()
+    good, bad = json.loads(shown.out)
+    assert good["count"] == 3 and bad["count"] is None
+    assert (
+        bad["error"].startswith("the transform job binventory-dev-count-") and " failed: AlgorithmError" in bad["error"]
+    )
+    said = " ".join(shown.err.split())
+    assert "failed: AlgorithmError" in said and "Without an answer: 1 of 2 photos; " in said
+    assert "the same command counts all photos again" in said
+
+
+@pytest.mark.usefixtures("environment", "nothing_left")
+def test_an_audit_says_that_its_job_failed_and_its_second_run_asks_for_the_rest(
+    client: ClientFactory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def say(number: int, body: bytes) -> None:
+        client("s3").put_object(Bucket=BUCKET, Key=f"halves/bin-images/{number}.jpg", Body=body)
+
+    for number in (1, 2, 3):
+        say(number, b"count many" if number == 2 else photo_that_says(number))
+        record = json.dumps({"EXPECTED_QUANTITY": number}).encode()
+        client("s3").put_object(Bucket=BUCKET, Key=f"halves/metadata/{number}.json", Body=record)
+    audit = ["audit", f"s3://{BUCKET}/halves/", "--batch", "--yes", "--json", "--output", str(tmp_path / "out")]
+
+    assert cli.run(audit) == Exit.FAILED
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    assert (found["counted"], found["not_audited"]) == (2, 1)
+    assert found["reasons"] == [{"state": "not_audited", "reason": "job_failed", "bins": 1}]
+    assert "failed: AlgorithmError" in shown.err and "Without an answer: 1 of 3 photos; " in shown.err
+    assert "the same command asks for them again" in shown.err
+
+    assert cli.run(audit) == Exit.FAILED, "the photo fails again, and keeps no other bin from being reported"
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["counted"] == 2 and "gave no answers" in shown.err and "--restart" in shown.err
+
+    say(2, photo_that_says(2))
+    assert cli.run(audit) == Exit.OK
+    found = json.loads(capsys.readouterr().out)
+    assert (found["counted"], found["not_audited"]) == (3, 0)
+
+
 @dataclass
 class Refusing:
     """A connection of an account that does not delete some of what it is asked to."""
