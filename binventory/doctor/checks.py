@@ -12,12 +12,13 @@ from botocore.exceptions import ClientError
 
 from binventory.core.aws import Aws, connect, error_message
 from binventory.core.bootstrap import Bootstrap
+from binventory.core.deployed import model_package_group
 from binventory.core.errors import Problem
 from binventory.core.names import Names
 from binventory.doctor.billing import NAME as TAG
 from binventory.doctor.billing import examine_tag
 from binventory.doctor.check import Check, asked
-from binventory.doctor.permissions import examine_rights
+from binventory.doctor.permissions import Deployment, examine_rights
 from binventory.doctor.quotas import examine_quotas, needs
 from binventory.doctor.serving import NAME as MODE
 from binventory.doctor.serving import examine_mode
@@ -46,7 +47,7 @@ def examine(repository: Path, settings: Settings) -> Iterator[Check]:
     yield asked("bootstrap", partial(_bootstrap, aws, bootstrap))
     for stack in _stacks(settings):
         yield asked(f"stack {stack}", partial(_stack, aws, f"{names.prefix}-{stack}"))
-    yield asked("permissions", partial(_permissions, aws, names, bootstrap))
+    yield asked("permissions", partial(_permissions, aws, settings, names, bootstrap))
     yield asked(TAG, partial(examine_tag, aws))
     yield asked(MODE, partial(examine_mode, aws, names))
     yield from examine_quotas(aws, needs(settings))
@@ -77,9 +78,18 @@ def _identity(aws: Aws) -> Check:
     return Check("credentials", "good", f"account {identity['Account']}, {identity['Arn']}")
 
 
-def _permissions(aws: Aws, names: Names, bootstrap: Bootstrap) -> Check:
+def _group(aws: Aws, settings: Settings, names: Names) -> str:
+    """Name of the model package group: with `storage.retain` a deployment gives it an ending of its own."""
+    if not settings.storage.retain:
+        return names.prefix
+    found = model_package_group(aws, names)
+    return f"{names.prefix}-*" if found == names.prefix else found
+
+
+def _permissions(aws: Aws, settings: Settings, names: Names, bootstrap: Bootstrap) -> Check:
     identity = aws.client("sts").get_caller_identity()
-    answers = list(examine_rights(aws, names, bootstrap, identity["Arn"], identity["Account"]))
+    deployment = Deployment(names, bootstrap, _group(aws, settings, names), settings.serving.mode == "async")
+    answers = list(examine_rights(aws, deployment, identity["Arn"], identity["Account"]))
     denied = [answer.right for answer in answers if not answer.allowed]
     if not denied:
         return Check("permissions", "good", "may " + ", ".join(answer.right.command for answer in answers))

@@ -32,19 +32,33 @@ class PolicyDecision:
     allowed: bool
 
 
-def rights(names: Names, bootstrap: Bootstrap, account: str, region: str) -> tuple[Right, ...]:
+@dataclass(frozen=True)
+class Deployment:
+    """What the permissions are about."""
+
+    names: Names
+    bootstrap: Bootstrap
+    model_package_group: str
+    """Its name; before the first deployment, where it is not known yet, a pattern of it."""
+    queued: bool
+    """Whether photos reach the endpoint through its queue: serving mode `async`."""
+
+
+def rights(deployment: Deployment, account: str, region: str) -> tuple[Right, ...]:
     """The permission without which each command fails first."""
-    prefix = names.prefix
+    names, prefix = deployment.names, deployment.names.prefix
+    count = "sagemaker:InvokeEndpointAsync" if deployment.queued else "sagemaker:InvokeEndpoint"
+    package = f"model-package/{deployment.model_package_group}/1"
 
     def arn(service: str, resource: str) -> str:
         return f"arn:aws:{service}:{region}:{account}:{resource}"
 
     return (
-        Right("deploy", "sts:AssumeRole", bootstrap.role_arn("deploy", account, region)),
+        Right("deploy", "sts:AssumeRole", deployment.bootstrap.role_arn("deploy", account, region)),
         Right("train", "sagemaker:StartPipelineExecution", arn("sagemaker", f"pipeline/{prefix}")),
-        Right("approve", "sagemaker:UpdateModelPackage", arn("sagemaker", f"model-package/{prefix}/1")),
+        Right("approve", "sagemaker:UpdateModelPackage", arn("sagemaker", package)),
         Right("endpoint", "lambda:InvokeFunction", arn("lambda", f"function:{names.reconcile_function}")),
-        Right("count", "sagemaker:InvokeEndpoint", arn("sagemaker", f"endpoint/{prefix}")),
+        Right("count", count, arn("sagemaker", f"endpoint/{prefix}")),
     )
 
 
@@ -88,7 +102,7 @@ def _role_arn(aws: Aws, head: str, name: str) -> str:
         ) from error
 
 
-def examine_rights(aws: Aws, names: Names, bootstrap: Bootstrap, caller: str, account: str) -> Iterator[PolicyDecision]:
+def examine_rights(aws: Aws, deployment: Deployment, caller: str, account: str) -> Iterator[PolicyDecision]:
     """Asks about each permission.
 
     Raises:
@@ -96,7 +110,7 @@ def examine_rights(aws: Aws, names: Names, bootstrap: Bootstrap, caller: str, ac
         Problem: see `policy_source`.
     """
     source = policy_source(aws, caller)
-    for right in rights(names, bootstrap, account, aws.region):
+    for right in rights(deployment, account, aws.region):
         if source is None:
             yield PolicyDecision(right, True)
             continue

@@ -310,6 +310,41 @@ def test_a_role_that_only_counts_sees_its_missing_permissions(
     assert "InvokeEndpoint" not in found.cure
 
 
+def test_the_rights_are_those_of_the_group_and_the_mode_of_these_settings(
+    signed_in: LocalAws, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In prod the model package group has an ending, and photos of an asynchronous endpoint go another way."""
+    aws = connect(signed_in.environment())
+    arn = f"arn:aws:sagemaker:{signed_in.region}:{signed_in.account}"
+    may = [
+        {"Effect": "Allow", "Action": "sagemaker:UpdateModelPackage", "Resource": f"{arn}:model-package/acme-prod-*/*"},
+        {"Effect": "Allow", "Action": "sagemaker:InvokeEndpointAsync", "Resource": f"{arn}:endpoint/acme-prod"},
+    ]
+    anyone = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+    iam = aws.client("iam")
+    role = iam.create_role(RoleName="approver", AssumeRolePolicyDocument=_document(anyone))["Role"]["Arn"]
+    iam.put_role_policy(RoleName="approver", PolicyName="may", PolicyDocument=_document(*may))
+    _sign_in(signed_in, monkeypatch, role)
+    monkeypatch.setenv("BINVENTORY_PROJECT", "acme")
+    monkeypatch.setenv("BINVENTORY_SERVING__MODE", "async")
+    monkeypatch.setenv("BINVENTORY_SERVING__DATA_CAPTURE_PERCENT", "0")
+
+    def check() -> tuple[str, str]:
+        found = {check.name: check for check in examine(repository, load("prod"))}["permissions"]
+        return found.found, found.cure
+
+    assert check()[0] == "may not deploy, train, endpoint", "before the first deployment"
+    output = {"ModelPackageGroupName": {"Value": "acme-prod-0a1b2c3d"}}
+    template = {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}, "Outputs": output}
+    aws.client("cloudformation").create_stack(StackName="acme-prod-training", TemplateBody=json.dumps(template))
+    assert check()[0] == "may not deploy, train, endpoint", "the group of the stack"
+    iam.delete_role_policy(RoleName="approver", PolicyName="may")
+    iam.put_role_policy(RoleName="approver", PolicyName="may", PolicyDocument=_document(may[1] | {"Action": "s3:*"}))
+    cure = check()[1]
+    assert f"sagemaker:UpdateModelPackage on {arn}:model-package/acme-prod-0a1b2c3d/1" in cure
+    assert f"sagemaker:InvokeEndpointAsync on {arn}:endpoint/acme-prod" in cure
+
+
 SSO = "AWSReservedSSO_Developers_0123456789abcdef"
 
 
@@ -373,8 +408,8 @@ def _sign_in(local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch, role: str) ->
     monkeypatch.setenv("AWS_SESSION_TOKEN", session["SessionToken"])
 
 
-def _document(statement: Mapping[str, object]) -> str:
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+def _document(*statements: Mapping[str, object]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
 
 
 def test_the_table_names_the_cure(signed_in: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
