@@ -79,7 +79,7 @@ def _identity(aws: Aws) -> Check:
 
 
 def _group(aws: Aws, settings: Settings, names: Names) -> str:
-    """Name of the model package group: with `storage.retain` a deployment gives it an ending of its own."""
+    """Name of the model package group: with `storage.retain` each deployment gives it another ending."""
     if not settings.storage.retain:
         return names.prefix
     found = model_package_group(aws, names)

@@ -36,11 +36,24 @@ def distinct(values: tuple[str, ...], what: str) -> tuple[str, ...]:
 S3_URI = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
 
 
+_IN_POLICIES = re.compile(r"\*|\?|\$\{")
+"""What an IAM policy reads as a pattern or as a variable."""
+
+
 def s3_uri_or(*words: str) -> AfterValidator:
-    """Accepts an S3 address or one of the words."""
+    """Accepts one of the words, or an S3 address that a policy of IAM can name as it is."""
 
     def check(value: str) -> str:
-        if value in words or (S3_URI.fullmatch(value) and len(value) <= 1024):
+        if value in words:
+            return value
+        if S3_URI.fullmatch(value) and len(value) <= 1024:
+            # A policy takes them for other keys too, so a job could read more than these settings say.
+            if found := _IN_POLICIES.search(value):
+                raise wrong_setting(
+                    "must be without {found}, which is a pattern in the policies of IAM: "
+                    "give the folder above it, or copy the objects below a name without it",
+                    found=found[0],
+                )
             return value
         raise wrong_setting("must be {allowed}", allowed=" or ".join([*words, "an address like s3://bucket/prefix/"]))
 
