@@ -16,7 +16,8 @@ from binventory.cost.prices import Prices
 from binventory.cost.quantities import BatchMachines, BilledEndpoint
 from binventory.cost.workload import DAYS_A_MONTH, JOB_OVERHEAD_SECONDS, SERVE_RATE
 
-SERVERLESS_GB = 4.0
+# What serving.serverless.memory_mb is by default, which a change of the mode alone would deploy.
+SERVERLESS_GB = 3.0
 # What the other ways are compared with where the endpoint itself has no machine.
 REFERENCE_INSTANCE = "ml.m5.large"
 PHOTO_MB = 0.05

@@ -106,7 +106,8 @@ def nothing_approved(endpoint: str, package: str) -> Notice:
         f"nothing approved instead of {package}",
         f"{endpoint}: no model package is approved",
         f"The endpoint still serves {package}: it is not approved any more, but no other package is.\n\n"
-        f"Next: {command_of(endpoint, 'approve')}, or {command_of(endpoint, 'endpoint off')}",
+        f"Next: approve the newest that waits, {command_of(endpoint, 'approve')}, or an earlier one, "
+        f"{command_of(endpoint, 'approve ARN')}; or {command_of(endpoint, 'endpoint off')}",
     )
 
 

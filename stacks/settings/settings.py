@@ -171,7 +171,7 @@ class Settings(BaseSettings):
         training = info.data.get("training")
         if value.mode != "none" and training is not None and training.weights == "torchvision":
             raise wrong_setting(
-                "must be an s3:// address or none with network.mode {mode}: jobs reach nothing else",
+                "must be an s3:// address, packaged or none with network.mode {mode}: jobs reach nothing else",
                 field="training.weights",
                 value=training.weights,
                 mode=value.mode,

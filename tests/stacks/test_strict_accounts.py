@@ -262,10 +262,19 @@ def test_an_existing_network_is_taken_as_it_is(wheelhouse: Path, monkeypatch: py
     assert "weights" not in {channel["ChannelName"] for channel in jobs(stacks)["Embed"]["InputDataConfig"]}
 
 
+def test_packaged_weights_need_no_address_in_a_network(wheelhouse: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_stack, "WHEELHOUSE", wheelhouse)
+    settings = changed(load("dev"), "training", backbone="efficientnet_lite0", weights="packaged")
+    stacks = synthesize(changed(settings, "network", mode="create"))
+    embed = jobs(stacks)["Embed"]
+    assert embed["EnableNetworkIsolation"] is True
+    assert "weights" not in {channel["ChannelName"] for channel in embed["InputDataConfig"]}
+
+
 @pytest.mark.parametrize(
     ("section", "values", "message"),
     [
-        ("network", {"mode": "create"}, "must be an s3:// address or none with network.mode create"),
+        ("network", {"mode": "create"}, "must be an s3:// address, packaged or none with network.mode create"),
         ("network", {"mode": "existing"}, "must both be given"),
         ("network", {"subnet_ids": ["subnet-0123456789abcdef0"]}, "must be absent unless network.mode is existing"),
         ("network", {"cidr": "0.0.0.0/0"}, "string_pattern_mismatch"),

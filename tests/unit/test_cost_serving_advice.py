@@ -14,9 +14,10 @@ from binventory.cost import prices, text, traffic
 from binventory.cost.estimate import estimate
 from binventory.cost.quantities import BilledEndpoint
 from binventory.cost.serving_advice import advise
+from binventory.cost.serving_modes import modes, serverless_count
 from binventory.cost.workload import Workload
 from binventory.doctor.serving import examine_mode
-from stacks.settings.serving import ServingSettings
+from stacks.settings.serving import ServerlessSettings, ServingSettings
 from tests.conftest import NAMES
 from tests.priced import nothing_but
 
@@ -52,6 +53,13 @@ class Account:
         days = range(len(self.calls), 0, -1)
         points = zip(days, self.calls, strict=True)
         return {"Datapoints": [{"Timestamp": NOW - timedelta(days=day), "Sum": calls} for day, calls in points]}
+
+
+def test_serverless_is_compared_with_the_memory_that_the_setting_has_by_default() -> None:
+    ways = {way.name: way for way in modes(REALTIME, None, US)}
+    gigabytes = ServerlessSettings().memory_mb / 1024
+    assert ways["serverless"].note.startswith(f"{gigabytes:g} GB")
+    assert ways["serverless"].per_count == serverless_count(US, gigabytes)
 
 
 def test_little_traffic_is_served_cheapest_without_machines() -> None:
