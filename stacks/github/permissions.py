@@ -14,6 +14,12 @@ from stacks.storage.buckets import ASYNC_PREFIX, DATA_BUCKET, EXECUTIONS_PREFIX,
 
 # Where cdk.json names another bootstrap than the default. The synthesizer does not tell which one it takes.
 _QUALIFIER_CONTEXT = "@aws-cdk/core:bootstrapQualifier"
+_LONGEST_BUCKET_NAME = 63
+# `-`, eight letters that the CDK adds to the construct's id, `-`, and up to 13 letters of CloudFormation.
+_ENDINGS = 1 + 8 + 1 + 13
+# CloudFormation's documentation does not say how it shortens; seen are at least 24 letters of the stack's name, and 24
+# of the logical id: https://github.com/convox/rack/issues/2297
+_KEPT_OF_STACK = 24
 JOB_KINDS = ("training-job", "processing-job", "hyper-parameter-tuning-job")
 
 
@@ -115,9 +121,11 @@ def _bucket(stack: BinventoryStack, bucket: str) -> str:
     """ARN of a bucket by the fixed part of its name.
 
     This stack stays when the workflow destroys the others, and the bucket of the next deployment has another name.
+    Where the whole name would be too long for S3, CloudFormation keeps only the beginning of the stack's.
     """
-    name = f"{stack.settings.stack_name('storage')}-{bucket.lower()}*"
-    return stack.format_arn(service="s3", region="", account="", resource=name)
+    storage, longest = stack.settings.stack_name("storage"), _LONGEST_BUCKET_NAME - _ENDINGS - len(bucket)
+    name = storage if len(storage) <= longest else f"{storage[:_KEPT_OF_STACK]}*"
+    return stack.format_arn(service="s3", region="", account="", resource=f"{name}-{bucket.lower()}*")
 
 
 def _assume_bootstrap_roles(stack: BinventoryStack, *purposes: str) -> iam.PolicyStatement:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
+import re
 from typing import Any
 
 import aws_cdk as cdk
@@ -109,6 +111,30 @@ def test_deploy_may_count_a_photo_in_the_mode_that_is_served(
     assert "storage-databucket*/async/output/*" in queued["s3:GetObject"]
     assert "storage-databucket*/async/failures/*" in queued["s3:GetObject"]
     assert "storage-databucket*" in queued["s3:ListBucket"]
+
+
+@pytest.mark.parametrize("project", ["bins", "warehouse-of-bins", "warehouses-of-europe"])
+def test_the_roles_reach_buckets_whose_names_cloudformation_shortens(
+    monkeypatch: pytest.MonkeyPatch, project: str
+) -> None:
+    """A bucket's name has 63 letters at most, and the longest name of a project takes more."""
+    monkeypatch.setenv("BINVENTORY_GITHUB__REPOSITORY", "acme/bins")
+    monkeypatch.setenv("BINVENTORY_PROJECT", project)
+    monkeypatch.setenv("BINVENTORY_SERVING__MODE", "async")
+    monkeypatch.setenv("BINVENTORY_SERVING__DATA_CAPTURE_PERCENT", "0")
+    template = Template.from_stack(built().node.find_child("Github")).to_json()  # type: ignore[arg-type]
+    text = str(statements(template["Resources"], "deploy") + statements(template["Resources"], "train"))
+    patterns = set(re.findall(r"[\w*-]+-(?:data|model)bucket\*", text))
+    storage = f"{project}-dev-storage"
+    for logical in ("databuckete3889a50", "modelbucketb33d855b"):
+        endings = f"-{logical}-abcdefghijklm"
+        for kept in {len(storage)} if len(storage + endings) <= 63 else {24, 63 - len(endings)}:
+            name = storage[:kept] + endings
+            assert len(name) <= 63
+            assert [pattern for pattern in patterns if fnmatch.fnmatchcase(name, pattern)], name
+    other = f"{project}-prod-storage"
+    for kept in (24, len(other)):
+        assert not [each for each in patterns if fnmatch.fnmatchcase(f"{other[:kept]}-databucketx", each)]
 
 
 def test_diff_reads_only(resources: dict[str, Json]) -> None:
