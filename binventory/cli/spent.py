@@ -94,6 +94,8 @@ def _used(aws: Aws, money: Spent) -> tuple[dict[str, Usage] | None, tuple[str, .
         if error_code(error) not in DENIED:
             raise
         return None, ("These credentials may not read metrics (cloudwatch:GetMetricData), so no size is advised.",)
+    except usage.IncompleteMetricsError as incomplete:
+        return None, (f"CloudWatch did not give all metrics ({incomplete}), so no size is advised: ask again.",)
 
 
 def _print(found: SpendingReport, names: Names) -> None:

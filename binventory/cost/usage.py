@@ -23,6 +23,10 @@ _QUERIES_A_CALL = 500
 _PERIODS = ((timedelta(days=15), 60), (timedelta(days=63), 300), (timedelta(days=455), 3600))
 
 
+class IncompleteMetricsError(Exception):
+    """CloudWatch did not give all values of a metric; the message is its status, such as InternalError."""
+
+
 @dataclass(frozen=True)
 class Level:
     """One metric over the life of one or more jobs, in per cent."""
@@ -51,6 +55,7 @@ def read(aws: Aws, jobs: Sequence[JobSpent], now: datetime) -> dict[str, Usage]:
 
     Raises:
         ClientError: the metrics may not be read.
+        IncompleteMetricsError: CloudWatch gave only some of them.
     """
     values: dict[tuple[str, str], list[list[float]]] = {}
     queries = [query for job in jobs if job.started for query in _queries(job, now)]
@@ -107,9 +112,14 @@ def _ask(aws: Aws, queries: Sequence[_Query], now: datetime) -> Iterator[tuple[_
         )
     )
     found: dict[str, list[float]] = {name: [] for name in by_id}
+    status: dict[str, str] = {}
     for page in pages:
         for result in page["MetricDataResults"]:
             found[result["Id"]].extend(result["Values"])
+            # Before the last page a metric may be PartialData; the rest of its values follows.
+            status[result["Id"]] = result.get("StatusCode", "Complete")
+    if incomplete := sorted(set(status.values()) - {"Complete"}):
+        raise IncompleteMetricsError(", ".join(incomplete))
     for name, query in by_id.items():
         yield query, found[name]
 

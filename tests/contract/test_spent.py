@@ -101,6 +101,24 @@ def test_without_the_right_to_metrics_the_bill_is_printed_all_the_same(
     assert any("GetMetricData" in note for note in said["notes"])
 
 
+@pytest.mark.parametrize("status", ["InternalError", "PartialData", "Forbidden"])
+def test_metrics_that_cloudwatch_gave_in_part_are_no_idle_machine(
+    execution: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: str
+) -> None:
+    metrics: Any = boto3.client("cloudwatch", region_name="us-east-1")
+    original = Aws.client
+    with Stubber(metrics) as stub:
+        some = [{"Id": "q0", "Values": [1.0], "StatusCode": "PartialData"}]
+        stub.add_response("get_metric_data", {"MetricDataResults": some, "NextToken": "more"})
+        rest = [{"Id": "q0", "Values": [], "StatusCode": "Complete"}, {"Id": "q1", "Values": [], "StatusCode": status}]
+        stub.add_response("get_metric_data", {"MetricDataResults": rest})
+        monkeypatch.setattr(Aws, "client", lambda aws, name: metrics if name == "cloudwatch" else original(aws, name))
+        assert run(["spent", execution, "--json"]) == Exit.OK
+    said = json.loads(capsys.readouterr().out)
+    assert said["dollars"] > 0 and all(step["advice"] is None for step in said["steps"])
+    assert f"CloudWatch did not give all metrics ({status}), so no size is advised: ask again." in said["notes"]
+
+
 def package_of(client: ClientFactory, **properties: str) -> str:
     """A model package of the environment's group with these properties."""
     sagemaker = client("sagemaker")
