@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import aws_cdk as cdk
+import boto3
 import pytest
+from rich.console import Console
 
 import app as application
+from binventory.assembly.definitions import definitions
+from binventory.cli.launching import show_launch
+from binventory.core.aws import Aws
+from binventory.core.known_photos import KnownPhotos
+from binventory.cost.launch import of_execution
 from docs.generate.pages import generated
 from docs.generate.settings_page import settings_page
 from stacks.settings import load
+from tests.conftest import NAMES
+from tests.stacks.templates import templates
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +39,17 @@ def written(repository: Path) -> dict[str, str]:
 def test_nothing_is_stale(written: dict[str, str], repository: Path) -> None:
     stale = [name for name, content in written.items() if (repository / name).read_text() != content]
     assert not stale, "run: make docs"
+
+
+def test_the_screen_before_a_start_is_that_of_the_default_settings(repository: Path) -> None:
+    (pipeline,) = definitions(list(templates("dev").values()))
+    aws = Aws(boto3.Session(region_name="us-east-1"))
+    launch = of_execution(pipeline, {}, names=NAMES, aws=aws, photos=KnownPhotos(10_000))
+    console = Console(file=io.StringIO(), width=100)
+    show_launch(replace(launch, notes=()), console)  # the notes have the age of the prices
+    assert isinstance(console.file, io.StringIO)
+    shown = "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()).strip()
+    assert f"{shown}\nExpected for 10,000 photos" in (repository / "docs" / "costs.md").read_text()
 
 
 def test_every_resource_people_look_for_is_in_the_picture(written: dict[str, str]) -> None:
