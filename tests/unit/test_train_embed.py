@@ -238,6 +238,17 @@ def test_too_many_unreadable_photos_fail_the_job(shards: Path) -> None:
         embed.main([*BASE, *places(shards), "--output", str(shards / "out")])
 
 
+def test_exactly_the_share_that_may_be_damaged_is_let_through(tmp_path: Path) -> None:
+    """0.58 * 50 is less than 29 in binary fractions."""
+    write_split(tmp_path, "train", 12)
+    write_split(tmp_path, "validation", 9, first=500)
+    ids = [str(number) for number in range(99971, 100000)]
+    write_shard(tmp_path / "train" / "train-00002.tar", [(each, b"no photo", {"id": each, "count": 1}) for each in ids])
+    embed.main([*BASE, *places(tmp_path), "--output", str(tmp_path / "out"), "--max-corrupt-share", "0.58"])
+    with pytest.raises(JobError, match=r"29 of 50 photos cannot be read"):
+        embed.main([*BASE, *places(tmp_path), "--output", str(tmp_path / "less"), "--max-corrupt-share", "0.57"])
+
+
 def test_a_cut_shard_is_named(shards: Path) -> None:
     shard = shards / "train" / "train-00001.tar"
     shard.write_bytes(shard.read_bytes()[:-3000])

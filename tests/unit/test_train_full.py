@@ -87,6 +87,18 @@ def test_an_unreadable_photo_is_left_out_and_too_many_end_the_job(
         run(tmp_path, *flags)
 
 
+def test_exactly_the_share_that_may_be_damaged_is_let_through(tmp_path: Path) -> None:
+    """0.58 * 50 is less than 29 in binary fractions."""
+    write_split(tmp_path, "train", 21)
+    write_split(tmp_path, "validation", 5, first=900)
+    damage(tmp_path / "train", 29)
+    flags = ["--epochs", "1", "--head-epochs", "0", "--batch-size", "64"]
+    run(tmp_path, *flags, "--max-corrupt-share", "0.58")
+    shutil.rmtree(tmp_path / "checkpoints")
+    with pytest.raises(JobError, match=r"29 of 50 photos cannot be read, more than max-corrupt-share allows"):
+        run(tmp_path, *flags, "--max-corrupt-share", "0.57")
+
+
 def test_photos_that_cannot_be_read_are_in_no_mean(tmp_path: Path) -> None:
     flags = [
         "--epochs",

@@ -6,6 +6,7 @@ import sys
 
 from features.files import LeftOut, Part
 from jobs.container import JobError
+from jobs.corrupt_share import exceeds
 
 
 class Quarantine:
@@ -53,7 +54,7 @@ class Quarantine:
         self._check("shards", shards, len(self._shards))
 
     def _check(self, kind: str, bad: list[tuple[str, str]], total: int) -> None:
-        if len(bad) > self.max_share * total:
+        if exceeds(len(bad), total, self.max_share):
             name, reason = bad[0]
             raise JobError(
                 f"{len(bad)} of {total} {kind} cannot be read, more than max-corrupt-share {self.max_share:g} "

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fitting.sampling import StepPlan
 from jobs.container import JobError
+from jobs.corrupt_share import exceeds
 from photo import PhotoError, Preprocessing
 from photos.augmentation import Augmentation
 from photos.batches import photo_view, read_ahead
@@ -43,7 +44,7 @@ class PhotoSource:
         self._augmentation = augmentation
         self._seed = seed
         self._threads = threads
-        self._allowed = max_corrupt_share * len(self.ids)
+        self._max_corrupt_share = max_corrupt_share
         self._unreadable: dict[str, str] = {}
 
     def __len__(self) -> int:
@@ -82,7 +83,7 @@ class PhotoSource:
         if photo not in self._unreadable:
             self._unreadable[photo] = reason
             print(f"warning: photo {photo} left out: {reason}", file=sys.stderr, flush=True)
-        if len(self._unreadable) > self._allowed:
+        if exceeds(len(self._unreadable), len(self.ids), self._max_corrupt_share):
             raise JobError(
                 f"{len(self._unreadable)} of {len(self.ids)} photos cannot be read, more than max-corrupt-share "
                 f"allows; the last is {photo}: {reason}"
@@ -102,7 +103,7 @@ def _open_shards(folder: Path, max_corrupt_share: float) -> ShardIndex:
         except ShardError as error:
             damaged[path.name] = str(error)
             print(f"warning: shard {path.name} left out: {error}", file=sys.stderr, flush=True)
-    if len(damaged) > max_corrupt_share * len(paths):
+    if exceeds(len(damaged), len(paths), max_corrupt_share):
         name, reason = next(iter(damaged.items()))
         raise JobError(
             f"{len(damaged)} of {len(paths)} shards in {folder} are damaged, more than max-corrupt-share allows; "
