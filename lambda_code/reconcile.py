@@ -107,6 +107,10 @@ class _Comparison:
             decided = self._memory.keep(replace(decided, sent=(*decided.sent, *messages.keys)))
         newest = self._newest(stack, stands, messages)
         waiting = self._memory.requests()
+        messages.add(
+            notices.unreadable(self._variables.endpoint, self._variables.memory_bucket, key, why)
+            for key, why in self._memory.unreadable.items()
+        )
         if requested and requested.key not in {request.key for request in waiting}:
             # A simultaneous call has decided it; this caller gets the answer too.
             waiting.append(requested)

@@ -9,14 +9,16 @@ from __future__ import annotations
 import datetime
 import json
 import uuid
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
 
 from functions.aws import client, read_object
 
+Parsed = TypeVar("Parsed")
 PREFIX = "endpoint"
 _REQUESTS = f"{PREFIX}/requests/"
 _DECIDED = f"{PREFIX}/decided.json"
@@ -62,6 +64,11 @@ class Memory:
     """The objects of one environment."""
 
     bucket: str
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Objects that hold no request or no decision, by their keys, with the reason; they are passed over.
+
+    Somebody else has written them: to fail at one would keep the endpoint from every change until it is deleted.
+    """
 
     def add(self, state: str, by: str, at: str = "") -> SwitchRequest:
         """Keeps a request until it is decided; returns it.
@@ -85,13 +92,9 @@ class Memory:
         s3 = client("s3")
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=_REQUESTS)
         keys = sorted(item["Key"] for page in pages for item in page.get("Contents", []))
-        found = [(key, self._get(key)) for key in keys]
-        return [
-            # A request that waits while the function is updated was kept by the version before, without `scheduled`.
-            SwitchRequest(body["state"], body["by"], _moment(body["at"]), key, body.get("scheduled", False))
-            for key, body in found
-            if body is not None
-        ]
+        # A console makes a folder as an object without content.
+        found = (self._read(key, partial(_request, key)) for key in keys if not key.endswith("/"))
+        return [request for request in found if request is not None]
 
     def forget(self, requests: Iterable[SwitchRequest]) -> None:
         """Deletes requests that are decided."""
@@ -100,11 +103,8 @@ class Memory:
 
     def decided(self, stack: str) -> Decided:
         """The last decision about the stack with this id."""
-        body = self._get(_DECIDED)
-        if body is None or body["stack"] != stack:
-            return Decided(stack)
-        switched = body.get("switched")
-        return Decided(stack, body["version"], tuple(body["sent"]), _moment(switched) if switched else None)
+        found = self._read(_DECIDED, _decided)
+        return found if found is not None and found.stack == stack else Decided(stack)
 
     def keep(self, decided: Decided) -> Decided:
         """Stores a decision, unless it is stored already; returns it."""
@@ -116,14 +116,33 @@ class Memory:
     def _put(self, key: str, body: dict[str, Any]) -> None:
         client("s3").put_object(Bucket=self.bucket, Key=key, Body=json.dumps(body).encode())
 
-    def _get(self, key: str) -> Any:
+    def _read(self, key: str, parse: Callable[[Any], Parsed]) -> Parsed | None:
+        """The object; None where there is none, or where it is noted as unreadable."""
         try:
-            return json.loads(read_object(f"s3://{self.bucket}/{key}"))
+            text = read_object(f"s3://{self.bucket}/{key}")
         except ClientError as error:
             # Another call has decided it meanwhile.
             if error.response["Error"]["Code"] == "NoSuchKey":
                 return None
             raise
+        try:
+            return parse(json.loads(text))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            self.unreadable[key] = f"{type(error).__name__}: {error}"[:200]
+            return None
+
+
+def _request(key: str, body: Any) -> SwitchRequest:
+    if body["state"] not in {"on", "off"}:
+        raise ValueError(f"the state is {body['state']!r}")
+    # A request that waits while the function is updated was kept by the version before, without `scheduled`.
+    return SwitchRequest(body["state"], str(body["by"]), _moment(body["at"]), key, bool(body.get("scheduled", False)))
+
+
+def _decided(body: Any) -> Decided:
+    switched = body.get("switched")
+    version = None if body["version"] is None else int(body["version"])
+    return Decided(body["stack"], version, tuple(body["sent"]), _moment(switched) if switched else None)
 
 
 def _moment(text: str) -> datetime.datetime:

@@ -6,6 +6,7 @@ call has claimed and not sent.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -108,6 +109,17 @@ def nothing_approved(endpoint: str, package: str) -> Notice:
         f"The endpoint still serves {package}: it is not approved any more, but no other package is.\n\n"
         f"Next: approve the newest that waits, {command_of(endpoint, 'approve')}, or an earlier one, "
         f"{command_of(endpoint, 'approve ARN')}; or {command_of(endpoint, 'endpoint off')}",
+    )
+
+
+def unreadable(endpoint: str, bucket: str, key: str, why: str) -> Notice:
+    """Notice of an object among the requests or decisions that is none."""
+    uri = f"s3://{bucket}/{key}"
+    return Notice(
+        f"unreadable {key}",
+        f"{endpoint}: an object that is no request",
+        f"{uri} is not what the function of the endpoint writes there ({why}). It is passed over.\n\n"
+        f"Look who wrote it, and delete it: aws s3 rm {shlex.quote(uri)}",
     )
 
 

@@ -168,6 +168,24 @@ def _waiting(seconds: int) -> dict[str, Any]:
     }
 
 
+def test_objects_that_are_no_requests_are_named_once_and_passed_over(made: Made) -> None:
+    """Every later call failed at one."""
+    one = made()
+    package = one.approved()
+    bodies = (b"", b"\xff", b"[]", b"{}", b'{"state": "up", "by": "me", "at": "2026-11-30T07:00:00Z"}')
+    for number, body in enumerate(bodies):
+        one.aws("s3").put_object(Bucket=one.name, Key=f"endpoint/requests/a note {number}", Body=body)
+    one.aws("s3").put_object(Bucket=one.name, Key="endpoint/requests/", Body=b"")  # as a console makes a folder
+    one.aws("s3").put_object(Bucket=one.name, Key="endpoint/decided.json", Body=b"not JSON")
+    assert one.compare(endpoint="on", by="a person")["outcome"] == "turned on"
+    one.settle()
+    assert one.serves() == package
+    told = [message for subject, message in one.alerts() if "an object that is no request" in subject]
+    assert len(told) == len(bodies) + 1 and one.compare()["outcome"] == "left" and one.alerts() == []
+    assert f"aws s3 rm 's3://{one.name}/endpoint/requests/a note 4'" in "".join(told)
+    assert one.waiting() == len(bodies) + 1, "the function deletes nothing that it has not written"
+
+
 def test_a_busy_stack_is_left_and_nothing_is_waited_for(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     one = made()
     one.approved()
