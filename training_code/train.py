@@ -361,7 +361,10 @@ def launch(arguments: list[str]) -> int:
     gpus = several_gpus_without_launcher()
     if not gpus:
         return run_job(lambda: main(arguments))
-    hosts, place = hosts_of_job()
+    found: list[tuple[list[str], int]] = []
+    if failed := run_job(lambda: found.append(hosts_of_job())):
+        return failed
+    hosts, place = found[0]
     address = os.environ.get("MASTER_ADDR", hosts[0])
     port = os.environ.get("MASTER_PORT", DEFAULT_PORT)
     torchrun = [

@@ -173,6 +173,51 @@ def test_a_process_begins_its_random_numbers_as_pytorch_does() -> None:
     assert torch.equal(found, torch.rand(5))
 
 
+TORCHRUN = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29400"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"RANK": "0"}, "WORLD_SIZE must be a number, it is missing: start the processes with torchrun"),
+        (TORCHRUN | {"WORLD_SIZE": "two"}, "WORLD_SIZE must be a number, it is 'two'"),
+        (TORCHRUN | {"RANK": ""}, "RANK must be a number, it is ''"),
+        (TORCHRUN | {"RANK": "2"}, "RANK 2 must be below WORLD_SIZE, which is 2"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "RANK is set without MASTER_ADDR and MASTER_PORT"),
+        (TORCHRUN | {"MASTER_PORT": "http"}, "MASTER_PORT must be a number"),
+        (TORCHRUN | {"LOCAL_RANK": "x"}, "LOCAL_RANK must be a number"),
+        (
+            {"SM_HOSTS": '["algo-1", "algo-2"]', "SM_CURRENT_HOST": "algo-3"},
+            r"one of SM_HOSTS \(algo-1, algo-2\), it is",
+        ),
+        ({"SM_HOSTS": '["algo-1", "algo-2"]'}, "SM_CURRENT_HOST must be one of .* it is missing: SageMaker sets both"),
+        ({"SM_HOSTS": "algo-1", "SM_CURRENT_HOST": "algo-1"}, "SM_HOSTS must be a list of machines .* it is 'algo-1'"),
+        ({"SM_HOSTS": "[]"}, "SM_HOSTS must be a list of machines"),
+        ({"SM_CURRENT_HOST": "algo-2"}, "SM_HOSTS must be a list of machines .* it is missing"),
+    ],
+)
+def test_variables_that_do_not_say_who_this_process_is_are_named(
+    variables: dict[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(JobError, match=message):
+        train.main(["--embedding", str(write_embedding(tmp_path / "embedding"))])
+
+
+def test_a_machine_with_several_gpus_says_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It starts a process on each, and none of them would find the others."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
+    monkeypatch.setenv("SM_HOSTS", '["algo-1", "algo-2"]')
+    assert train.launch([]) == 1
+    assert "SM_CURRENT_HOST must be one of SM_HOSTS" in (tmp_path / "output" / "failure").read_text()
+    assert "Traceback" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("rank", ["0", "2"])
 def test_more_processes_than_gpus_on_a_machine_are_refused(
     rank: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fitting.checkpoints import Snapshot
 
 DEFAULT_PORT: Final = "29400"
+_LAUNCH: Final = "start the processes with torchrun, which sets it, or unset RANK to train in one process"
 # How long a rank waits for a slow one. A rank that has ended is noticed at once by its closed connection.
 PATIENCE: Final = timedelta(minutes=5)
 
@@ -121,14 +122,15 @@ def joined_ranks() -> Iterator[Ranks]:
     torchrun says who is who by RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT; a SageMaker job on several machines by
     SM_HOSTS and SM_CURRENT_HOST, one process a machine. Alone, nothing is joined.
 
-    Raises JobError where a machine has fewer GPUs than processes.
+    Raises JobError where a machine has fewer GPUs than processes, or where one of the variables is missing or wrong.
     """
     found = _place()
     if found is None:
         yield Ranks(device=_device(0))
         return
     rank, size = found
-    device = _device(int(os.environ.get("LOCAL_RANK", "0")))
+    device = _device(_number("LOCAL_RANK", default=0))
+    _require_address()
     distributed.init_process_group(
         "nccl" if device.type == "cuda" else "gloo", rank=rank, world_size=size, timeout=PATIENCE
     )
@@ -144,15 +146,57 @@ def several_gpus_without_launcher() -> int:
 
 
 def hosts_of_job() -> tuple[list[str], int]:
-    """The machines of the SageMaker job and the place of this one among them."""
-    hosts = sorted(json.loads(os.environ.get("SM_HOSTS", '["localhost"]')))
-    return hosts, hosts.index(os.environ.get("SM_CURRENT_HOST", hosts[0]))
+    """The machines of the SageMaker job and the place of this one among them.
+
+    Raises JobError where SM_HOSTS and SM_CURRENT_HOST do not say it: the machine would do the part of another.
+    """
+    text, current = os.environ.get("SM_HOSTS"), os.environ.get("SM_CURRENT_HOST")
+    if text is None and current is None:
+        return ["localhost"], 0
+    cure = "SageMaker sets both on each machine of a job; set neither to train on this machine alone"
+    try:
+        hosts = json.loads(text or "null")
+    except ValueError:
+        hosts = None
+    if not isinstance(hosts, list) or not hosts or not all(isinstance(host, str) for host in hosts):
+        said = "missing" if text is None else repr(text)
+        raise JobError(f'SM_HOSTS must be a list of machines such as ["algo-1", "algo-2"], it is {said}: {cure}')
+    hosts.sort()
+    if current is None and len(hosts) == 1:
+        return hosts, 0
+    if current not in hosts:
+        said = "missing" if current is None else repr(current)
+        raise JobError(f"SM_CURRENT_HOST must be one of SM_HOSTS ({', '.join(hosts)}), it is {said}: {cure}")
+    return hosts, hosts.index(current)
+
+
+def _number(name: str, *, default: int | None = None) -> int:
+    """A whole number from 0 on that torchrun sets as an environment variable."""
+    text = os.environ.get(name, "" if default is None else str(default))
+    if not (text.isascii() and text.isdigit()):
+        said = repr(text) if name in os.environ else "missing"
+        raise JobError(f"{name} must be a number, it is {said}: {_LAUNCH}")
+    return int(text)
+
+
+def _launched() -> tuple[int, int] | None:
+    """Rank and number of the processes that torchrun has started."""
+    rank, size = _number("RANK"), _number("WORLD_SIZE")
+    if rank >= size:
+        raise JobError(f"RANK {rank} must be below WORLD_SIZE, which is {size}: {_LAUNCH}")
+    return (rank, size) if size > 1 else None
+
+
+def _require_address() -> None:
+    """Raises JobError where the first process has no address, at which the others meet."""
+    if lacking := [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]:
+        raise JobError(f"RANK is set without {' and '.join(lacking)}: {_LAUNCH}")
+    _number("MASTER_PORT")
 
 
 def _place() -> tuple[int, int] | None:
     if "RANK" in os.environ:
-        size = int(os.environ["WORLD_SIZE"])
-        return (int(os.environ["RANK"]), size) if size > 1 else None
+        return _launched()
     hosts, place = hosts_of_job()
     if len(hosts) == 1:
         return None
@@ -166,7 +210,7 @@ def _device(local_rank: int) -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     gpus = torch.cuda.device_count()
-    processes = max(local_rank + 1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    processes = max(local_rank + 1, _number("LOCAL_WORLD_SIZE", default=1))
     if processes > gpus:
         raise JobError(
             f"{processes} processes were started on a machine with {gpus} {'GPU' if gpus == 1 else 'GPUs'}: start one "
