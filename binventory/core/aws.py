@@ -22,6 +22,11 @@ _CONFIG: Final[dict[str, Any]] = {
     "read_timeout": 70,
     "max_pool_connections": 32,
 }
+_OF_SERVICE: Final[dict[str, dict[str, Any]]] = {
+    # Invoke answers when the function has ended, up to five minutes later. A shorter wait would call it once more while
+    # it works. The connection is silent meanwhile, and a NAT gateway drops such a one after 350 seconds.
+    "lambda": {"read_timeout": 330, "tcp_keepalive": True},
+}
 _CALLS: Final = logging.getLogger("binventory.aws")
 DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException"})
 """Codes of an error that says that the credentials may not make this call."""
@@ -43,7 +48,9 @@ class Aws:
         with self._lock:
             if service not in self._clients:
                 make: Any = self.session.client  # its overloads know literal names only
-                settings = {**_CONFIG, "proxies": {}} if self.is_local else _CONFIG  # no proxy reaches the local AWS
+                settings = {**_CONFIG, **_OF_SERVICE.get(service, {})}
+                if self.is_local:
+                    settings["proxies"] = {}  # no proxy reaches the local AWS
                 config = Config(**settings)
                 self._clients[service] = make(service, endpoint_url=self.endpoint_url, config=config)
             return self._clients[service]
