@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from binventory.account import machines, sagemaker, services
 from binventory.account.resources import AccountReader, AccountResource, ResourceKind, entries
@@ -23,6 +23,7 @@ _LISTED_ELSEWHERE = re.compile(
     r":sagemaker:[^:]*:\d*:([a-z-]+-job|pipeline|model-package|experiment[a-z-]*)/"
     r"|:ec2:[^:]*:\d*:(instance|volume|snapshot|network-interface|spot-instances-request)/"
 )
+_LONGEST_COUNT = timedelta(days=1)
 _AT_REST = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")
 
 
@@ -49,7 +50,7 @@ def find(aws: Aws, names: Names) -> Strays:
     """Searches the account and region. It only reads."""
     reader = AccountReader(aws, _prices(aws.region))
     stacks, live = _stacks(aws, names), _live_executions(aws, names)
-    held = stacks.held | _served(aws, stacks.held)
+    held = stacks.held | _served(aws, stacks.held) | _counting(aws, names)
     tagged = _tagged(aws, names)
     found: list[AccountResource] = []
     for kind in KINDS:
@@ -86,7 +87,7 @@ def _in_use(resource: AccountResource, held: set[str], live: set[str]) -> bool:
     if resource.kind == "stack":
         return resource.tags["status"] in _AT_REST or resource.tags["status"].endswith("_IN_PROGRESS")
     if resource.kind == "running job":
-        return any(execution in resource.name for execution in live)
+        return resource.name in held or any(execution in resource.name for execution in live)
     if ends_by := resource.tags.get(ENDS_BY):
         return datetime.now(UTC) < datetime.fromisoformat(ends_by)
     return bool(held & ({resource.name} | _forms(resource.arn)))
@@ -166,6 +167,25 @@ def _live_executions(aws: Aws, names: Names) -> set[str]:
         )
         if raw["PipelineExecutionStatus"] in ("Executing", "Stopping")
     }
+
+
+def _counting(aws: Aws, names: Names) -> set[str]:
+    """Names of the transform jobs that a count or an audit waits for somewhere; the model of each has its name.
+
+    Where nobody waits any more, such a job ends when its photos are counted, and its model is left. One that runs
+    longer than any count is left itself.
+    """
+    running = entries(
+        aws,
+        "sagemaker",
+        "list_transform_jobs",
+        "TransformJobSummaries",
+        NameContains=names.prefix,
+        StatusEquals="InProgress",
+        CreationTimeAfter=datetime.now(UTC) - _LONGEST_COUNT,
+    )
+    ours = re.compile(rf"{re.escape(names.prefix)}-(count|audit)-[0-9a-f]{{12}}-\d+")
+    return {raw["TransformJobName"] for raw in running if ours.fullmatch(raw["TransformJobName"])}
 
 
 def _tagged(aws: Aws, names: Names) -> dict[str, AccountResource]:

@@ -176,6 +176,30 @@ def test_an_interruption_stops_the_job(client: ClientFactory, aws: Aws, tmp_path
     }
 
 
+@pytest.mark.usefixtures("environment", "nothing_left")
+def test_a_count_that_runs_elsewhere_has_left_nothing_over(
+    client: ClientFactory, aws: Aws, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command to remove its model would end it."""
+    seen = tmp_path / "seen"
+    client("s3").put_object(Bucket=BUCKET, Key="elsewhere/a.jpg", Body=b"count 1 until %s" % bytes(seen))
+    said: list[str] = []
+
+    def look(name: str, done: int) -> None:
+        if not said:
+            cli.run(["leftovers", "--json"])
+            said.extend(stray["name"] for stray in json.loads(capsys.readouterr().out)["strays"])
+            assert "binventory-dev" in said, "the group of the packages, which no stack holds here"
+            seen.touch()
+
+    with TransformBatch(aws, find_site(aws, NAMES), "count").answers(
+        Photos(f"s3://{BUCKET}/elsewhere/", ["a.jpg"]), look
+    ) as answers:
+        assert len(dict(answers)) == 1
+    names = [each["TransformJobName"] for each in jobs(client, "count")]
+    assert not set(names) & set(said)
+
+
 @pytest.mark.usefixtures("nothing_left")
 def test_a_run_that_was_cut_off_finds_its_job_again(client: ClientFactory, aws: Aws) -> None:
     names = [f"{number}.jpg" for number in range(30)]
