@@ -129,10 +129,11 @@ def rehearse(
     try:
         with interruptible(lambda: _ended(options)), show(journal, console):
             run.rehearse(options, journal, result)
-    except Problem as problem:
+    except Problem as found:
+        problem = _with_logs(found, options.state_dir / folder.LOGS)
         if json:
             print_json({**_found(options, journal, result), "problem": problem.to_json()})
-        raise
+        raise problem from found
     if json:
         print_json(_found(options, journal, result))
         return
@@ -162,6 +163,14 @@ def _check_network(backbone: str, weights: str) -> None:
             f"add {instead}--weights none for random ones",
             code=Exit.USAGE,
         )
+
+
+def _with_logs(problem: Problem, logs: Path) -> Problem:
+    """The problem of a rehearsal that has begun, with the folder of its logs: nothing else of it is left."""
+    if problem.code in {Exit.USAGE, Exit.INTERRUPTED} or not logs.is_dir():
+        return problem
+    cure = f"{problem.cure}; the logs are in {logs}"
+    return Problem(problem.what, problem.why, cure, code=problem.code, log=problem.log)
 
 
 def _ended(options: Options) -> GoesOn:

@@ -16,7 +16,10 @@ from local_aws.server import LocalAws, LocalAwsError
 EXPORTS = "environment.sh"
 """File of a kept rehearsal with the exports, for `source`."""
 _RECORD = "rehearsal.json"
-_LOGS = "logs"
+LOGS = "logs"
+"""Folder that stays after a failure."""
+LOCAL_LOG = "local_aws.log"
+"""File in it: what the local AWS has written."""
 _SDK = "sagemaker.yaml"
 SDK_CONFIGURATION = "SAGEMAKER_USER_CONFIG_OVERRIDE"
 """Variable of the SageMaker SDK that names a file with its configuration."""
@@ -47,7 +50,7 @@ def claim(state_dir: Path, record: Record) -> None:
             would remove. Nothing is changed.
     """
     if state_dir.is_dir() and not (state_dir / _RECORD).exists():
-        others = sorted(path.name for path in state_dir.iterdir() if path.name != _LOGS)
+        others = sorted(path.name for path in state_dir.iterdir() if path.name != LOGS)
         if others:
             raise Problem(
                 f"{state_dir} holds other files",
@@ -134,9 +137,9 @@ def clear(state_dir: Path, *, keep_logs: bool) -> None:
         return
     server_log = state_dir / "aws" / "server.log"
     if server_log.is_file():
-        shutil.copy(server_log, state_dir / _LOGS / "local_aws.log")
+        shutil.copy(server_log, state_dir / LOGS / LOCAL_LOG)
     for path in _children(state_dir):
-        if path.name != _LOGS:
+        if path.name != LOGS:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 

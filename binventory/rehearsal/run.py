@@ -69,7 +69,7 @@ class _Rehearsal(Steps):
             raise Problem(
                 "The local AWS failed",
                 str(error).splitlines()[0],
-                f"its whole log is {self.local.log_path}",
+                f"read its whole log, {folder.LOCAL_LOG}",
                 log=tuple(str(error).splitlines()[1:]),
             ) from error
         finally:

@@ -14,7 +14,7 @@ from binventory.cli import run
 from binventory.client import FetchError
 from binventory.core.aws import connect
 from binventory.core.errors import Exit
-from local_aws.server import LocalAws
+from local_aws.server import LocalAws, LocalAwsError
 from tests.forked import ForkedAws
 
 
@@ -133,6 +133,25 @@ def test_a_rehearsal_that_breaks_off_is_json_all_the_same(
     assert "/nowhere/node" in " ".join(said["problem"]["log"])
     assert said["problem"]["exit_code"] == Exit.FAILED
     assert f"Do:  {said['problem']['cure']}" in captured.err
+    logs = tmp_path / "state" / "logs"
+    assert said["problem"]["cure"].endswith(f"the logs are in {logs}")
+    assert sorted(path.name for path in logs.iterdir()) == ["cdk.log", "local_aws.log"]
+
+
+def test_a_local_aws_that_fails_names_the_log_that_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(local: LocalAws) -> None:
+        local.log_path.parent.mkdir(parents=True)
+        local.log_path.write_text("no port is free")
+        raise LocalAwsError("The local AWS ended")
+
+    monkeypatch.setattr(LocalAws, "start", start)
+    assert run(["rehearse", "--state-dir", str(tmp_path / "state")]) == Exit.FAILED
+    logs = tmp_path / "state" / "logs"
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"Do:  read its whole log, local_aws.log; the logs are in {logs}"
+    assert (logs / "local_aws.log").read_text() == "no port is free"
 
 
 def test_only_a_kept_rehearsal_can_be_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
