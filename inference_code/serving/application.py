@@ -97,6 +97,12 @@ class Application:
         self._batcher.close()
         self._metrics.flush()
 
+    def note_refusal(self, status: int, reason: str, *, counted: bool = True) -> None:
+        """Log a refusal, and count it as one under load (503) or as the caller's error."""
+        if counted:
+            self._metrics.count("Refused" if status == 503 else "ClientErrors")
+        log("refused", status=status, reason=reason)
+
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
@@ -111,8 +117,7 @@ class Application:
             _check_framing(scope)
             reply = await self._route(scope)(scope, receive)
         except RequestError as error:
-            self._metrics.count("Refused" if error.status == 503 else "ClientErrors")
-            log("refused", status=error.status, reason=error.reason)
+            self.note_refusal(error.status, error.reason)
             reply = self._refusal(error)
         except Disconnected:
             return

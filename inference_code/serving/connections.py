@@ -13,7 +13,6 @@ from typing import Any, Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from serving.telemetry import log
 from serving.transports import JoiningTransport
 
 HEADER_SECONDS: Final = 10.0
@@ -22,7 +21,7 @@ MAX_CONNECTIONS: Final = 1024
 
 
 class HttpProtocol(H11Protocol):
-    """One connection."""
+    """One connection to a server of `Application`, whose metrics count what is refused here, too."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -73,15 +72,18 @@ class HttpProtocol(H11Protocol):
     def _give_up(self) -> None:
         self._until = None
         if self.conn.their_state is h11.IDLE:
-            self._refuse(408, "slow", "the request's headers did not arrive in time")
+            self._refuse(
+                408, "slow", "the request's headers did not arrive in time", asked=bool(self.conn.trailing_data[0])
+            )
         else:
             self.transport.close()
 
-    def _refuse(self, status: int, reason: str, message: str) -> None:
-        """Answer without the application, and disconnect."""
+    def _refuse(self, status: int, reason: str, message: str, *, asked: bool = True) -> None:
+        """Answer without the application, and disconnect. `asked`: whether the client has sent anything."""
         if self.transport.is_closing():
             return
-        log("refused", status=status, reason=reason)
+        # As uvicorn was given it; `self.app` may be wrapped.
+        self.config.app.note_refusal(status, reason, counted=asked)  # type: ignore[union-attr]
         body = json.dumps({"error": {"reason": reason, "message": message}}).encode() + b"\n"
         headers = [
             (b"content-type", b"application/json"),

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
+import json
 import re
 import socket
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -28,12 +32,35 @@ SLOW = b"HTTP/1.1 408"
 
 
 @pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def metrics() -> Metrics:
+    """The server's, written by `counted` alone."""
+    return Metrics(namespace="x", dimensions={}, interval_s=3600, stream=io.StringIO())
+
+
+@pytest.fixture
+def counted(metrics: Metrics) -> Callable[[], dict[str, int]]:
+    """The refusals that were counted since the last call."""
+    stream: Any = metrics._stream
+
+    def read() -> dict[str, int]:
+        metrics.flush()
+        lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+        stream.seek(0)
+        stream.truncate()
+        found: Counter[str] = Counter()
+        for line in lines:
+            found.update({name: line[name] for name in ("Refused", "ClientErrors") if name in line})
+        return dict(found)
+
+    read()
+    return read
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory, metrics: Metrics) -> Iterator[int]:
     """A server in this process whose clients have a minute for their headers, until a test makes it `impatient`."""
     model = model_fn(grey_model.write(tmp_path_factory.mktemp("model")), threads=1)
-    application = Application(
-        model, limits=AdmissionLimits(), metrics=Metrics(namespace="x", dimensions={}, enabled=False)
-    )
+    application = Application(model, limits=AdmissionLimits(), metrics=metrics)
     number = free_port()
     server = uvicorn.Server(
         uvicorn.Config(application, host="127.0.0.1", port=number, http=HttpProtocol, ws="none", log_config=None)
@@ -74,9 +101,12 @@ def heard(connection: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /ping HT", b"GET /ping HTTP/1.1\r\nhost: x\r\nx-more: "])
-def test_headers_that_do_not_end_are_given_up(port: int, impatient: Callable[[], None], sent: bytes) -> None:
+def test_headers_that_do_not_end_are_given_up(
+    port: int, impatient: Callable[[], None], sent: bytes, counted: Callable[[], dict[str, int]]
+) -> None:
     impatient()
     assert heard(connect(port, sent)).startswith(SLOW)
+    assert counted() == ({"ClientErrors": 1} if sent else {}), "who sends nothing has asked for nothing"
 
 
 def test_headers_that_come_byte_by_byte_are_given_up(port: int, impatient: Callable[[], None]) -> None:
@@ -177,9 +207,12 @@ def test_requests_sent_at_once_are_answered_in_their_order(port: int) -> None:
         b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n",
     ],
 )
-def test_what_is_no_http_is_refused_like_everything_else(port: int, sent: bytes) -> None:
+def test_what_is_no_http_is_refused_like_everything_else(
+    port: int, sent: bytes, counted: Callable[[], dict[str, int]]
+) -> None:
     answer = heard(connect(port, sent))
     assert answer.startswith(b"HTTP/1.1 400") and b'"reason": "http"' in answer
+    assert counted() == {"ClientErrors": 1}
 
 
 def test_both_ways_to_end_a_body_are_refused_and_the_connection_ends(port: int) -> None:
@@ -189,10 +222,11 @@ def test_both_ways_to_end_a_body_are_refused_and_the_connection_ends(port: int) 
     assert answer.count(b"HTTP/1.1 ") == 1, "what follows is not taken for a request"
 
 
-def test_more_connections_than_the_server_holds_are_refused(port: int) -> None:
+def test_more_connections_than_the_server_holds_are_refused(port: int, counted: Callable[[], dict[str, int]]) -> None:
     held = [connect(port) for _ in range(8)]
     try:
         assert heard(connect(port)).startswith(b"HTTP/1.1 503")
+        assert counted() == {"Refused": 1}, "the dashboard shows it as refused under load"
     finally:
         for connection in held:
             connection.close()
