@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from binventory.core.processors import usable_cpus
 from binventory.render.items import make_stock, metadata
 from binventory.render.picture import draw
 
@@ -84,7 +84,7 @@ def render_bucket(
         (folder / part).mkdir(parents=True, exist_ok=True)
     bucket, bins = Bucket(folder), _bins(photos, seed, wrong_records)
     # Pillow and numpy compute without Python's lock for half of a photo's time.
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(usable_cpus()) as pool:
         while some := list(islice(bins, _AHEAD)):
             for bin_, _ in zip(some, pool.map(partial(_write, folder), some), strict=True):
                 if bin_.defect:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 import boto3
 from botocore.config import Config
 
+from binventory.core.processors import usable_cpus
 from local_aws.core.errors import AwsError, validation
 from local_aws.core.host import PROCESS_MARK
 from local_aws.core.keys import keys_of
@@ -105,7 +105,7 @@ class Context:
         self.endpoint_url = f"http://localhost:{port}"
         self.keys = keys_of(state_dir)
         self.store = Store(state_dir / "sagemaker.sqlite")
-        self.cpu = CpuBudget(os.cpu_count() or 1)
+        self.cpu = CpuBudget(usable_cpus())
         self.stopping = threading.Event()
         self.metrics = MetricEmitter(self._put_metrics)
         self._clients: dict[tuple[str, str | None, float | None], Any] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from local_aws.core.context import Context
@@ -28,7 +27,7 @@ class ServerlessFleet(Fleet):
     def __init__(self, context: Context, plan: VariantPlan) -> None:
         super().__init__(context, plan)
         self._concurrency = int((plan.serverless or {})["MaxConcurrency"])
-        self._most = min(self._concurrency, 2 * (os.cpu_count() or 1))
+        self._most = min(self._concurrency, 2 * context.cpu.total)
         self._wanted = self._most
         self._starting = 0
         self._used: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Run-time code takes the processors of its container: one reader knows its affinity and its quota."""
+"""Code takes the processors of its container: one reader of the jobs, and one of the command line, know its limits."""
 
 from __future__ import annotations
 
@@ -6,17 +6,50 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
+
+from binventory.core import processors
+from serving import cores
 from tests.architecture.imports import REPOSITORY, files
 
-FOLDERS = ("inference_code/", "lambda_code/", "training_code/")
+FOLDERS = ("binventory/", "inference_code/", "lambda_code/", "local_aws/", "training_code/")
 COUNT = re.compile(r"\bcpu_count\b|\bsched_getaffinity\b")
 
 
-def test_processors_are_counted_in_one_place() -> None:
+def test_processors_are_counted_in_two_places() -> None:
     """`os.cpu_count` counts those of the whole machine, of which a container may have a few."""
     found = [name for name in files() if name.startswith(FOLDERS) and COUNT.search((REPOSITORY / name).read_text())]
-    assert found == ["inference_code/serving/cores.py"]
+    assert sorted(found) == ["binventory/core/processors.py", "inference_code/serving/cores.py"]
+
+
+@pytest.mark.parametrize("said", ["max 100000", "150000 100000", "1 100000", "400000 100000", "", None])
+def test_both_count_alike(said: str | None, tmp_path: Path) -> None:
+    quota = tmp_path / "cpu.max"
+    if said is not None:
+        quota.write_text(said)
+    assert processors.usable_cpus(quota) == cores.usable_cpus(quota) >= 1
+
+
+def test_a_rehearsal_takes_the_processors_that_it_may_use() -> None:
+    """Of a machine with several, one that is left to it: for its jobs, and to draw its photos."""
+    one = min(os.sched_getaffinity(0))
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import tempfile; from pathlib import Path; from local_aws.core.context import Context\n"
+            "folder = Path(tempfile.mkdtemp())\n"
+            "print(Context(state_dir=folder, account='123456789012', region='us-east-1', port=1).cpu.total)",
+        ],
+        cwd=REPOSITORY,
+        preexec_fn=lambda: os.sched_setaffinity(0, {one}),
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert said.strip() == "1"
 
 
 def test_ingest_takes_the_processors_that_it_may_use() -> None:

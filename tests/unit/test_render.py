@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +56,7 @@ def test_a_bucket_needs_a_photo(tmp_path: Path) -> None:
 def test_the_number_of_processors_changes_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for processors in (1, 7):
-        monkeypatch.setattr(os, "cpu_count", lambda processors=processors: processors)
+        monkeypatch.setattr("binventory.render.bucket.usable_cpus", lambda processors=processors: processors)
         said: list[int] = []
         bucket = render_bucket(tmp_path / str(processors), 60, 3, 0.3, said.append)
         assert said == list(range(1, 61))
