@@ -106,7 +106,7 @@ class TrainSettings:
                             full=3)  # fmt: skip
     seed: int = setting("seed of initial weights, order, views and dropout", 0, low=0, high=2**31)
     checkpoint_seconds: float = setting("seconds between checkpoints inside an epoch", 60.0, low=0)
-    watch: str = setting("watch rules: default, off, or rule=warn|stop|off[:threshold],...", "default")
+    watch: str = setting("watch rules: default, off, or rule=warn|stop|off[:threshold],...", "default", listed=True)
     watch_every: int = setting("steps between looks at weights and gradients", 1, low=1, high=10_000)
     profile_steps: int = setting("steps whose operators are profiled; 0: none", 0, low=0, high=1000)
     mlflow: str = setting("MLflow tracking uri; none: no tracking", "none")

@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # with numpy and Arrow, which help and completion do not wait
     from binventory.audit.summary import Summary
 
 _OF_THE_ENDPOINT = ("endpoint", "rate", "instance", "price_per_hour")
+_CLASSES = "1,2,3,4,5"
 _SHOWN_REASONS = 6
 _SHOWN_NAME = 60
 """Characters of a product's name."""
@@ -60,8 +61,9 @@ def audit(
     output: Annotated[Path, typer.Option(help="Folder for the results; a second run continues there.")] = Path("audit"),
     records: Annotated[Path | None, typer.Option(help="CSV of records; default: metadata JSON beside photos.")] = None,
     columns: Annotated[
-        str, typer.Option(help="Columns of the CSV: image_id=A,count=B; also photo, sku and name.")
-    ] = "",
+        list[str] | None,
+        typer.Option(help="Columns of the CSV: image_id=A,count=B; also photo, sku and name."),
+    ] = None,
     predictions: Annotated[
         Path | None, typer.Option(help="Answers given before (CSV, JSON Lines, Parquet, Batch Transform folder).")
     ] = None,
@@ -77,13 +79,14 @@ def audit(
         int | None, typer.Option(min=1, help="Inspections you can afford: lists as many, says what they will find.")
     ] = None,
     formats: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            "--format", help="Some of csv,jsonl,parquet,html; default: all. Older files of the others are removed."
+            "--format",
+            help="Some of csv,jsonl,parquet,html; default: all. Older files of the others are removed.",
         ),
     ] = None,
     page_bins: Annotated[int, typer.Option(min=1, max=20_000, help="Most bins on the HTML page.")] = 2000,
-    classes: Annotated[str, typer.Option(help="Counts that the model knows.")] = "1,2,3,4,5",
+    classes: Annotated[list[str] | None, typer.Option(help="Counts that the model knows; default: 1,2,3,4,5.")] = None,
     rate: Annotated[float | None, typer.Option(min=0.01, help="Most requests a second.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests under way at once.")] = 8,
     instance: Annotated[str, typer.Option(help="The endpoint's instance type, for the estimate.")] = "ml.m5.large",
@@ -117,7 +120,8 @@ def audit(
 
     refuse_both(context, "top", "budget", why="both say how many bins to list")
     refuse_both(context, "instance", "price_per_hour", why="both say what the endpoint costs")
-    chosen, mapping = _formats(formats, FORMATS), _columns(columns)
+    # Of a list that is given in several flags every part counts: the last alone would drop the others without a word.
+    chosen, mapping = _formats(",".join(formats) if formats else None, FORMATS), _columns(",".join(columns or ()))
     _refuse_idle(context, chosen, predictions=predictions, records=records, batch=batch)
     if any(is_typed(context, name) for name in _OF_THE_ENDPOINT):
         batch = False
@@ -139,7 +143,7 @@ def audit(
             filters=Filters(threshold=threshold, top=budget or top),
             formats=chosen,
             page_bins=page_bins,
-            scope=_scope(classes),
+            scope=_scope(",".join(classes) if classes else _CLASSES),
             rate=rate,
             concurrency=concurrency,
             price_per_hour=_hourly(instance) if price_per_hour is None and predictions is None else price_per_hour,

@@ -387,6 +387,20 @@ def test_a_folder_holds_the_files_of_one_audit(tmp_path: Path, capsys: pytest.Ca
     assert json.loads(capsys.readouterr().out)["removed"] == [str(output / "disagreements.jsonl")]
 
 
+def test_a_list_may_be_given_in_several_flags(tmp_path: Path) -> None:
+    """The last alone would drop the parts of the others without a word."""
+    folder = write_folder(tmp_path / "bins", 20)
+    answers = write_predictions(folder, tmp_path / "p.jsonl", 2)
+    records = tmp_path / "stock.csv"
+    records.write_text("bin,qty\n" + "".join(f"{path.stem},2\n" for path in (folder / "bin-images").iterdir()))
+    command = ["audit", str(folder), "--predictions", str(answers), "--records", str(records)]
+    command += ["--columns", "image_id=bin", "--columns", "count=qty", "--classes", "1,2,3", "--classes", "4,5"]
+    assert run([*command, "--format", "csv", "--format", "jsonl", "--output", str(tmp_path / "out")]) == Exit.OK
+    made = {path.name for path in (tmp_path / "out").glob("disagreements.*")}
+    assert made == {"disagreements.csv", "disagreements.jsonl"}
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["counted"] == 20
+
+
 def test_files_of_an_audit_that_fails_are_those_of_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -512,6 +526,8 @@ def test_the_command_prints_what_was_found(tmp_path: Path, capsys: pytest.Captur
         ([".", "--batch"], "nothing for a transform job to count"),
         (["s3://b/", "--batch", "--predictions", "p.jsonl"], "nothing for a transform job to count"),
         ([".", "--predictions", "p.jsonl", "--format", " , "], "names no format"),
+        ([".", "--predictions", "p.jsonl", "--format", ""], "names no format"),
+        ([".", "--predictions", "p.jsonl", "--columns", "count=a", "--columns", "count=b"], "count is mapped twice"),
     ],
 )
 def test_wrong_usage_is_named(

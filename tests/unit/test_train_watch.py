@@ -109,6 +109,12 @@ def test_a_wrong_rule_is_refused_before_work(text: str) -> None:
         train.main(["--watch", text])
 
 
+def test_each_flag_of_rules_counts() -> None:
+    """The last alone would drop the rules of the others without a word."""
+    with pytest.raises(JobError, match="after another part about overfit"):
+        train.main(["--watch", "overfit=stop", "--watch", "overfit=off"])
+
+
 def watched(action: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """A run whose learning rate is so small that the loss does not move."""
     embedding = write_embedding(tmp_path / "embedding")

@@ -30,6 +30,8 @@ class _Rule:
     """The strategy with which it has an effect; empty: with any."""
     alone: bool = False
     """Whether no other flag has an effect beside it."""
+    listed: bool = False
+    """Whether it is a list with commas, to which each further flag adds."""
 
     @property
     def allowed(self) -> str:
@@ -53,13 +55,15 @@ def setting(
     full: Any = None,
     only: str = "",
     alone: bool = False,
+    listed: bool = False,
 ) -> Any:
     """A dataclass field that is also a flag. `low` and `high` are allowed values.
 
     `full` is the default where the setting `strategy` is full, if that is another one. A flag that would have no effect
-    is refused: one with another strategy than `only`, and one beside a flag that is `alone`.
+    is refused: one with another strategy than `only`, and one beside a flag that is `alone`. Of a flag that is given
+    again the last counts, but a `listed` one, which has a list with commas, is the whole of them.
     """
-    return field(default=default, metadata={"rule": _Rule(help_text, low, high, choices, full, only, alone)})
+    return field(default=default, metadata={"rule": _Rule(help_text, low, high, choices, full, only, alone, listed)})
 
 
 def parse_settings(kind: type[Settings], arguments: Sequence[str] | None, description: str, examples: str) -> Settings:
@@ -75,13 +79,16 @@ def parse_settings(kind: type[Settings], arguments: Sequence[str] | None, descri
         if item.default is None and rule.full is not None:
             default = f" (default with strategy full: {rule.full})"
         parser.add_argument(
-            _flag(item), dest=item.name, required=item.default is MISSING, default=None,
+            _flag(item), dest=item.name, required=item.default is MISSING, default=None, action=_action(rule),
             # A flag alone means true; SageMaker gives every hyperparameter a value.
             nargs="?" if _plain(types[item.name]) is bool else None,
             const="true" if _plain(types[item.name]) is bool else None,
             metavar=_plain(types[item.name]).__name__.upper(), help=(rule.help + default).replace("%", "%%"),
         )  # fmt: skip
-    given = vars(parser.parse_args(arguments))
+    given = {
+        name: ",".join(value) if isinstance(value, list) else value
+        for name, value in vars(parser.parse_args(arguments)).items()
+    }
     usual = next((item.default for item in _flags(kind) if item.name == "strategy"), "")
     strategy = _text(str(given.get("strategy") or usual))
     _refuse_without_effect([item for item in _flags(kind) if given[item.name] is not None], strategy)
@@ -100,6 +107,10 @@ def _refuse_without_effect(given: Sequence[Field[Any]], strategy: str) -> None:
             raise JobError(f"{_flag(item)} takes no other flag: {others} would have no effect. See --help")
         if rule.only and strategy != rule.only:
             raise JobError(f"{_flag(item)} has no effect with strategy {strategy}, only with {rule.only}: leave it out")
+
+
+def _action(rule: _Rule) -> str:
+    return "append" if rule.listed else "store"
 
 
 def _flags(kind: type[Any]) -> list[Field[Any]]:
