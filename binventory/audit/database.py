@@ -123,7 +123,15 @@ class AuditDatabase:
     """Opened for one audit; every method may be called again after a crash."""
 
     def __init__(self, path: Path, identity: Mapping[str, str]) -> None:
-        """identity: source, records, counter and classes of the audit. Raises Problem for another audit's ledger."""
+        """Open or make the ledger.
+
+        Raises Problem for that of another audit. One without a bin, of an audit that was declined before its first
+        request, is nobody's: it is begun anew.
+
+        Args:
+            path: of the ledger.
+            identity: source, records, counter and classes of the audit.
+        """
         self._connection = sqlite3.connect(path)
         # A crash of the machine may lose the last second, never the file: the audit is repeatable.
         self._connection.execute("PRAGMA journal_mode = WAL")
@@ -131,6 +139,12 @@ class AuditDatabase:
         self._connection.executescript(_TABLES)
         wanted = {"schema": str(_SCHEMA_VERSION), **identity}
         known = dict(self._connection.execute("SELECT key, value FROM facts"))
+        begun = self._connection.execute("SELECT 1 FROM bins LIMIT 1").fetchone() is not None
+        if known and known["schema"] == wanted["schema"] and not begun:
+            with self._connection:
+                self._connection.execute("DELETE FROM facts")
+                self._connection.execute("DELETE FROM model")
+            known = {}
         if not known:
             with self._connection:
                 self._connection.executemany("INSERT INTO facts VALUES (?, ?)", wanted.items())

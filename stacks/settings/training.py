@@ -60,7 +60,7 @@ class TrainingSettings(SpotJobSettings):
     fit: Literal["whole", "crop"] = "whole"
     """How a photo fits the network's square: the whole frame squashed, or its centre cut out."""
     input_size: int = Field(default=224, ge=32, le=512)
-    """Side of that square, pixels."""
+    """Side of that square, pixels. Above 256, training photos are enlarged: Ingest keeps 256 on their shorter side."""
     head: Literal["ordered", "softmax"] = "ordered"
     """ordered: one score and four thresholds; softmax: a score for each count, as in 2048-128-5."""
     answer: Literal["median", "most-probable"] = "median"

@@ -105,6 +105,12 @@ def test_nothing_is_started_unasked_or_for_nothing(
     audit = tmp_path / "audit"
     assert cli.run(["audit", uri, "--batch", "--dry-run", "--json", "--output", str(audit)]) == Exit.OK
     assert json.loads(capsys.readouterr().out)["started"] is False and not audit.exists()
+    assert cli.run(["audit", uri, "--batch", "--output", str(audit)]) == Exit.USAGE
+    put(client, "another/", {"bin-images/a.jpg": 3})
+    client("s3").put_object(Bucket=BUCKET, Key="another/metadata/a.json", Body=b"{}")
+    capsys.readouterr()
+    assert cli.run(["audit", f"s3://{BUCKET}/another/", "--batch", "--output", str(audit)]) == Exit.USAGE
+    assert "--yes" in capsys.readouterr().err, "the first audit was not agreed to, so it is not another one"
     assert len(client("sagemaker").list_transform_jobs()["TransformJobSummaries"]) == before
 
 

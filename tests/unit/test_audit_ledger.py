@@ -58,6 +58,16 @@ def test_a_ledger_survives_and_refuses_another_audit(tmp_path: Path) -> None:
     assert "--restart" in caught.value.cure
 
 
+def test_a_ledger_without_a_bin_is_nobodys(tmp_path: Path) -> None:
+    path, there = tmp_path / "ledger.sqlite", {**IDENTITY, "source": "there"}
+    AuditDatabase(path, IDENTITY).close()
+    ledger = AuditDatabase(path, there)
+    ledger.add([counted(1, 0.3)])
+    ledger.close()
+    with pytest.raises(Problem, match="source was 'there', now 'here'"):
+        AuditDatabase(path, IDENTITY)
+
+
 def test_a_batch_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
     ledger = AuditDatabase(tmp_path / "ledger.sqlite", IDENTITY)
     with pytest.raises(KeyError):
