@@ -317,6 +317,12 @@ def test_as_many_threads_decode_as_there_are_processors(
     assert threads.decoding_threads(asked) == expected
 
 
+def test_a_number_of_processes_that_is_none_is_named(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "many")
+    with pytest.raises(JobError, match="LOCAL_WORLD_SIZE must be a number, it is 'many': start the processes with"):
+        embed.main([*BASE, *places(shards), "--output", str(shards / "out")])
+
+
 def test_features_are_the_same_with_any_number_of_threads(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     for processors in (1, 16):

@@ -129,7 +129,7 @@ def joined_ranks() -> Iterator[Ranks]:
         yield Ranks(device=_device(0))
         return
     rank, size = found
-    device = _device(_number("LOCAL_RANK", default=0))
+    device = _device(number_of("LOCAL_RANK", default=0))
     _require_address()
     distributed.init_process_group(
         "nccl" if device.type == "cuda" else "gloo", rank=rank, world_size=size, timeout=PATIENCE
@@ -170,8 +170,8 @@ def hosts_of_job() -> tuple[list[str], int]:
     return hosts, hosts.index(current)
 
 
-def _number(name: str, *, default: int | None = None) -> int:
-    """A whole number from 0 on that torchrun sets as an environment variable."""
+def number_of(name: str, *, default: int | None = None) -> int:
+    """A whole number from 0 on that torchrun sets as an environment variable. Raises JobError for anything else."""
     text = os.environ.get(name, "" if default is None else str(default))
     if not (text.isascii() and text.isdigit()):
         said = repr(text) if name in os.environ else "missing"
@@ -181,7 +181,7 @@ def _number(name: str, *, default: int | None = None) -> int:
 
 def _launched() -> tuple[int, int] | None:
     """Rank and number of the processes that torchrun has started."""
-    rank, size = _number("RANK"), _number("WORLD_SIZE")
+    rank, size = number_of("RANK"), number_of("WORLD_SIZE")
     if rank >= size:
         raise JobError(f"RANK {rank} must be below WORLD_SIZE, which is {size}: {_LAUNCH}")
     return (rank, size) if size > 1 else None
@@ -191,7 +191,7 @@ def _require_address() -> None:
     """Raises JobError where the first process has no address, at which the others meet."""
     if lacking := [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]:
         raise JobError(f"RANK is set without {' and '.join(lacking)}: {_LAUNCH}")
-    _number("MASTER_PORT")
+    number_of("MASTER_PORT")
 
 
 def _place() -> tuple[int, int] | None:
@@ -210,7 +210,7 @@ def _device(local_rank: int) -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     gpus = torch.cuda.device_count()
-    processes = max(local_rank + 1, _number("LOCAL_WORLD_SIZE", default=1))
+    processes = max(local_rank + 1, number_of("LOCAL_WORLD_SIZE", default=1))
     if processes > gpus:
         raise JobError(
             f"{processes} processes were started on a machine with {gpus} {'GPU' if gpus == 1 else 'GPUs'}: start one "

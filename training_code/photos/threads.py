@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
+from fitting.ranks import number_of
 from serving.cores import usable_cpus
 
 _LEAST: Final = 2
@@ -19,5 +19,5 @@ def decoding_threads(asked: int = 0) -> int:
     """
     if asked:
         return asked
-    own = usable_cpus() // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    own = usable_cpus() // max(1, number_of("LOCAL_WORLD_SIZE", default=1))
     return min(max(own, _LEAST), _MOST)
