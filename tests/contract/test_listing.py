@@ -82,7 +82,7 @@ def test_what_is_made_or_deleted_between_two_pages_shifts_no_page(
         request["NextToken"] = page.next_token
         for makes, place in changes[count : count + 1]:
             if makes:
-                documents.append({"Name": f"{place:02}-new", "Status": "A", "CreationTime": 3.0})
+                documents.append({"Name": f"{place:02}-new-{count}", "Status": "A", "CreationTime": 3.0})
             elif documents:
                 staying.discard(documents.pop(place % len(documents))["Name"])
     assert page.next_token is None
