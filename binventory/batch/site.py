@@ -60,7 +60,7 @@ def find_site(aws: Aws, names: Names) -> Site:
 
     Raises Problem when the stack is not deployed or no model has been approved.
     """
-    outputs = serving.outputs(aws, names.serving_stack)
+    outputs, stack_tags = serving.outputs_and_tags(aws, names.serving_stack)
     if "BatchRoleArn" not in outputs:
         raise Problem(
             f"The stack {names.serving_stack} knows no transform jobs",
@@ -81,5 +81,5 @@ def find_site(aws: Aws, names: Names) -> Site:
         subnets=tuple(outputs.get("BatchSubnetIds", "").split()),
         security_groups=tuple(outputs.get("BatchSecurityGroupIds", "").split()),
         key=outputs.get("BatchKeyArn", ""),
-        stack_tags=serving.stack_tags(aws, names.serving_stack),
+        stack_tags=stack_tags,
     )

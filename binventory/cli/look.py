@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass
 from datetime import datetime
@@ -65,14 +65,19 @@ def _environment(name: str) -> str:
     """The only place where commands hold the name of an environment against those that exist."""
     known = environments()
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
         raise Problem(
             f"There is no environment {name}",
             f"it must be one of {', '.join(known)}, which settings/ has",
-            f"did you mean --env {close[0]}?" if close else f"choose one: --env {known[0]}",
+            flag_instead("--env", name, known),
             code=Exit.USAGE,
         )
     return name
+
+
+def flag_instead(flag: str, value: str, known: Sequence[str]) -> str:
+    """The cure for a flag whose value is none of the known ones."""
+    close = difflib.get_close_matches(value, known, n=1)
+    return f"did you mean {flag} {close[0]}?" if close else f"choose one: {flag} {known[0]}"
 
 
 EnvironmentOption = Annotated[

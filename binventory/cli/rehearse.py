@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 import tempfile
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from binventory.cli.idle_flags import refuse_idle
-from binventory.cli.look import JsonFlag, duration, print_json, stderr, stdout
+from binventory.cli.look import JsonFlag, duration, flag_instead, print_json, stderr, stdout
 from binventory.cli.screen import show
 from binventory.cli.settings import names_of
 from binventory.core.errors import Exit, Problem
@@ -147,11 +146,10 @@ def _check_network(backbone: str, weights: str) -> None:
     """Refuses a network that the pipeline would refuse once everything is deployed. Raises Problem."""
     for flag, value, known in (("--backbone", backbone, BACKBONES), ("--weights", weights, _WEIGHTS)):
         if value not in known:
-            close = difflib.get_close_matches(value, known, n=1)
             raise Problem(
                 f"{flag} {value} is not possible",
                 f"it must be one of {', '.join(known)}",
-                f"did you mean {flag} {close[0]}?" if close else f"choose one of them: {flag} {known[0]}",
+                flag_instead(flag, value, known),
                 code=Exit.USAGE,
             )
     published = published_weights(backbone)

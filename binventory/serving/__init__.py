@@ -7,7 +7,7 @@ from binventory.serving.endpoint import (
     is_absent,
     no_endpoint,
     outputs,
-    stack_tags,
+    outputs_and_tags,
     template,
 )
 from binventory.serving.reconciling import (
@@ -33,6 +33,6 @@ from binventory.serving.under_way import advice, explained
 __all__ = [
     "Comparison", "EndpointAnswer", "EndpointState", "JudgedPackage", "advice", "approve", "compare", "count",
     "describe_package", "endpoint_state", "explained", "find_queue", "follow_promotion", "follow_switch", "is_absent",
-    "latest_package", "newer_than", "no_endpoint", "not_promoted", "outputs", "reject", "request_on", "stack_tags",
-    "template", "version_of", "wait_seconds",
+    "latest_package", "newer_than", "no_endpoint", "not_promoted", "outputs", "outputs_and_tags", "reject",
+    "request_on", "template", "version_of", "wait_seconds",
 ]  # fmt: skip

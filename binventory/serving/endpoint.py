@@ -92,12 +92,16 @@ def template(aws: Aws, stack: str) -> dict[str, Any]:
 
 def outputs(aws: Aws, stack: str) -> dict[str, str]:
     """The stack's outputs by name."""
-    return {item["OutputKey"]: item["OutputValue"] for item in describe_stack(aws, stack).get("Outputs", [])}
+    return outputs_and_tags(aws, stack)[0]
 
 
-def stack_tags(aws: Aws, stack: str) -> dict[str, str]:
-    """The stack's tags: those of every resource that bills, as the settings were when it was deployed."""
-    return {item["Key"]: item["Value"] for item in describe_stack(aws, stack).get("Tags", [])}
+def outputs_and_tags(aws: Aws, stack: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The stack's outputs and tags; the tags are those of every resource that bills, as they were deployed."""
+    found = describe_stack(aws, stack)
+    return (
+        {item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", [])},
+        {item["Key"]: item["Value"] for item in found.get("Tags", [])},
+    )
 
 
 def endpoint_state(aws: Aws, names: Names) -> EndpointState:
