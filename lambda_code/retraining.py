@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from budget_guard import current_budget, is_spent
-from functions.aws import client
+from functions.aws import client, execution_summaries
 from functions.interface import FunctionReport, read_environment, tell
 from stacks.environments import RetrainingEnvironment
 from stacks.names import command_of
@@ -67,14 +67,9 @@ class Execution:
 def _executions(pipelines: Iterable[str]) -> Iterator[Execution]:
     """All executions of each pipeline, its newest first."""
     for pipeline in pipelines:
-        asked = {"PipelineName": pipeline, "SortBy": "CreationTime", "SortOrder": "Descending"}
-        while asked:
-            answer = client("sagemaker").list_pipeline_executions(**asked)
-            for each in answer["PipelineExecutionSummaries"]:
-                status, description = each["PipelineExecutionStatus"], each.get("PipelineExecutionDescription", "")
-                yield Execution(each["PipelineExecutionArn"], status, description, each["StartTime"])
-            token = answer.get("NextToken")
-            asked = {**asked, "NextToken": token} if token else {}
+        for each in execution_summaries(client("sagemaker"), pipeline):
+            status, description = each["PipelineExecutionStatus"], each.get("PipelineExecutionDescription", "")
+            yield Execution(each["PipelineExecutionArn"], status, description, each["StartTime"])
 
 
 def _objection(variables: RetrainingEnvironment, executions: Sequence[Execution]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -34,13 +34,17 @@ def read_object(uri: str) -> bytes:
     return whole(client("s3").get_object(Bucket=bucket, Key=key), uri)
 
 
+def execution_summaries(sagemaker: Any, pipeline: str) -> Iterator[dict[str, Any]]:
+    """All executions of a pipeline, as ListPipelineExecutions describes them, the newest first."""
+    for page in sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline):
+        yield from page["PipelineExecutionSummaries"]
+
+
 def list_executions(sagemaker: Any, pipeline: str, *states: str) -> list[str]:
     """ARNs of the executions in these states; of all executions where no state is given."""
-    pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
     return [
         execution["PipelineExecutionArn"]
-        for page in pages
-        for execution in page["PipelineExecutionSummaries"]
+        for execution in execution_summaries(sagemaker, pipeline)
         if not states or execution["PipelineExecutionStatus"] in states
     ]
 

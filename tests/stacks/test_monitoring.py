@@ -414,22 +414,18 @@ def test_an_execution_that_runs_on_behind_a_newer_one_is_one(
 def running(execution: str) -> Callable[[str], Any]:
     """Clients to which an execution has not ended yet."""
 
-    class StillRunning:
-        def __init__(self, real: Any) -> None:
-            self._real = real
+    def still(parsed: dict[str, Any], **_: object) -> None:
+        for each in parsed["PipelineExecutionSummaries"]:
+            if each["PipelineExecutionArn"] == execution:
+                each["PipelineExecutionStatus"] = "Executing"
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._real, name)
+    def create(service: str) -> Any:
+        make: Any = boto3.client
+        made = make(service)
+        made.meta.events.register("after-call.sagemaker.ListPipelineExecutions", still)
+        return made
 
-        def list_pipeline_executions(self, **asked: Any) -> Any:
-            found = self._real.list_pipeline_executions(**asked)
-            for each in found["PipelineExecutionSummaries"]:
-                if each["PipelineExecutionArn"] == execution:
-                    each["PipelineExecutionStatus"] = "Executing"
-            return found
-
-    create: Any = boto3.client
-    return lambda service: StillRunning(create(service))
+    return create
 
 
 def test_the_right_to_start_is_to_the_pipeline_that_begins() -> None:
