@@ -130,7 +130,8 @@ def test_a_serving_stack_of_an_earlier_version_says_that_it_must_be_deployed(
 ) -> None:
     account = Endless()
     monkeypatch.setattr("binventory.cli.count.connect", lambda environment: account)
-    monkeypatch.setattr("binventory.batch.site.serving.outputs", lambda aws, stack: {"EndpointName": "binventory-dev"})
+    outputs = [{"OutputKey": "EndpointName", "OutputValue": "binventory-dev"}]
+    monkeypatch.setattr(account, "describe_stacks", lambda **_: {"Stacks": [{"Outputs": outputs}]})
     assert run(["count", "s3://bins/"]) == Exit.NOT_READY
     what, why, cure = capsys.readouterr().err.splitlines()
     assert what == "The stack binventory-dev-serving knows no transform jobs." and "older version" in why
