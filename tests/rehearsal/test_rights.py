@@ -80,9 +80,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         yield Made(requests_of(aws, roles), failed)
 
 
+def runner(account: Account) -> dict[str, str]:
+    """The files to which a step writes its summary and its outputs."""
+    return {
+        "GITHUB_STEP_SUMMARY": str(account.folder / "summary.md"),
+        "GITHUB_OUTPUT": str(account.folder / "output"),
+    }
+
+
 def train(account: Account) -> None:
     """The scheduled workflow trains, and shows the log of an execution that fails."""
-    summary = {"GITHUB_STEP_SUMMARY": str(account.folder / "summary.md")}
+    summary = runner(account)
     bucket = "aft-vbi-pds"
     photo = account.client("s3").list_objects_v2(Bucket=bucket, Prefix="bin-images/", MaxKeys=1)["Contents"][0]["Key"]
     # Ingest, a processing job, refuses a photo as its labels. The next training is compared with the last execution.
@@ -101,7 +109,9 @@ def promote(account: Account) -> None:
     wait_for(account, "InService")
     rights = account.credentials("train", "repo:acme/bins:ref:refs/heads/main")
     with called(account):  # or the idle guard would turn it off meanwhile
-        done = account.shell(step("train", "Train and wait"), {**rights, "PARAMETER": "TuningJobs=1"})
+        done = account.shell(
+            step("train", "Train and wait"), {**rights, **runner(account), "PARAMETER": "TuningJobs=1"}
+        )
     # Two epochs on a few photos: the champion may well win.
     assert done.returncode == 0 or "The pipeline refused the model" in done.stderr, done.stdout + done.stderr
     again = approve_copy(account, package["ModelPackageArn"])

@@ -267,6 +267,53 @@ def test_a_first_deployment_has_nothing_to_go_back_to() -> None:
     assert "No earlier deployment to dev succeeded" in done.stdout
 
 
+def commands(folder: Path, script: str) -> dict[str, str]:
+    """Variables by which a step in this folder finds, in the place of `binventory`, a program with this script."""
+    program = folder / ".venv/bin/binventory"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    (folder / ".venv/bin/activate").write_text(f"PATH={shlex.quote(str(program.parent))}:$PATH\n")
+    files = {name: str(folder / name.lower()) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+    return {"PATH": "/usr/bin:/bin", **files}
+
+
+def test_a_smoke_test_fails_where_the_state_of_the_endpoint_is_not_known(tmp_path: Path) -> None:
+    """Taken for off, it would let every deployment pass, and a broken one would not be rolled back."""
+    environment = commands(tmp_path, "echo not authorized >&2; exit 1")
+    smoke = step("deploy", "Count a photo through the endpoint").command()
+    done = subprocess.run(smoke, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "not authorized" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "outputs"),
+    [
+        # Refused: no execution has started.
+        ('test "$*" = "train --set Epochs=20 --yes --detach --json" && exit 3; exit 9', 3, ""),
+        # It starts, and fails.
+        (
+            'case "$*" in train*) echo \'{"execution": "arn:one"}\';; "watch arn:one --json") exit 1;; esac; exit 0',
+            1,
+            "execution=arn:one\n",
+        ),
+    ],
+    ids=["refused", "failed"],
+)
+def test_a_training_reports_only_what_it_has_started(tmp_path: Path, script: str, status: int, outputs: str) -> None:
+    """The newest execution of a run that has started none is that of an earlier run."""
+    environment = commands(tmp_path, script) | {"PARAMETER": "Epochs=20"}
+    training = step("train", "Train and wait").command()
+    done = subprocess.run(training, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    written = tmp_path / "github_output"
+    assert (written.read_text() if written.exists() else "") == outputs
+    (job,) = (job for workflow, _, job in jobs() if workflow == "train")
+    at = next(number for number, found in enumerate(job["steps"]) if found.get("id") == "train")
+    assert {found["if"] for found in job["steps"][at + 1 :]} == {"always() && steps.train.outputs.execution != ''"}
+
+
 @pytest.mark.parametrize("workflow", [path.stem for path in WORKFLOWS])
 def test_a_step_fails_when_a_command_before_a_pipe_fails(workflow: str) -> None:
     for name, found in run_steps(workflow):
