@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import tempfile
 from pathlib import Path
@@ -133,6 +134,10 @@ def rehearse(
         if json:
             print_json({**_found(options, journal, result), "problem": problem.to_json()})
         raise problem from found
+    finally:
+        if state_dir is None:
+            with contextlib.suppress(OSError):  # it has files or is gone, but for a rehearsal that was refused
+                options.state_dir.rmdir()
     if json:
         print_json(_found(options, journal, result))
         return

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from binventory.cli import run
+from binventory.cli import rehearse, run
 from binventory.core.aws import connect
 from binventory.core.errors import Exit, Problem
 from binventory.rehearsal import folder, leftovers
@@ -54,6 +54,12 @@ def test_a_folder_with_other_files_is_refused_and_untouched(tmp_path: Path, caps
     assert run(["rehearse", "--state-dir", str(tmp_path)]) == Exit.USAGE
     assert "photo.jpg" in capsys.readouterr().err
     assert tree(tmp_path) == before
+
+
+def test_one_that_is_refused_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearse, "REPOSITORY", tmp_path)
+    assert run(["rehearse", "--photos", str(tmp_path / "none")]) == Exit.USAGE
+    assert list((tmp_path / ".rehearsal").iterdir()) == []
 
 
 def test_the_logs_of_a_rehearsal_that_failed_do_not_stop_the_next(tmp_path: Path) -> None:
