@@ -6,6 +6,7 @@ readers can tell apart. Dashes tell lines apart without colour.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ _ROW = 24
 _SERIES = 6
 """Classes that the stylesheet has for series: `s0` to `s5`."""
 _DASHES = ("", "6 3", "2 3", "8 3 2 3")
+_MOST = 1e300
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class _Axis:
     def over(cls, values: Sequence[float], start: float, end: float, *, log: bool = False) -> _Axis:
         scaled = [math.log10(value) if log else value for value in values]
         low, high = min(scaled), max(scaled)
-        margin = (high - low) * 0.04 or 0.5
+        # Around one value an axis is as long as it must be to be seen beside the value.
+        margin = (high - low) * 0.04 or max(0.5, abs(high) / 10)
         return cls(low - margin, high + margin, start, end, log)
 
     def place(self, value: float) -> float:
@@ -76,7 +79,8 @@ class _Axis:
         values = self._tens() if self.log else _steps(self.low, self.high)
         if self.log and len(values) < 2:  # between two neighbours of 1-2-5
             values = _steps(10**self.low, 10**self.high)
-        return [(self.place(value), f"{value:g}") for value in values]
+        digits = _digits(values)
+        return [(self.place(value), f"{value:.{digits}g}") for value in values]
 
     def _tens(self) -> list[float]:
         tens = range(math.floor(self.low), math.ceil(self.high) + 1)
@@ -92,9 +96,16 @@ def _steps(low: float, high: float) -> list[float]:
     return [(first + i) * step for i in range(math.floor(high / step) - first + 1)]
 
 
+def _digits(values: Sequence[float]) -> int:
+    """Significant digits with which values of equal distance read differently, six at least."""
+    step = min((after - before for before, after in itertools.pairwise(values)), default=0.0)
+    most = max(map(abs, values), default=0.0)
+    return max(6, math.ceil(math.log10(most / step)) + 1) if step > 0 else 6
+
+
 def lines(title: str, series: Sequence[Series], *, x_label: str, log_y: bool = False) -> str:
     """A line chart; the faint series share one entry in the legend, and a series of one point is a dot."""
-    kept = [Series(one.name, [p for p in one.points if _drawable(p, log_y)], one.faint) for one in series]
+    kept = [Series(one.name, [p for p in one.points if _drawable(*p, log_y=log_y)], one.faint) for one in series]
     points = [point for one in kept for point in one.points]
     if not points:
         return _without_data(title)
@@ -124,12 +135,18 @@ def _line(series: Series, style: str, dash: str, x_axis: _Axis, y_axis: _Axis) -
     return f'<polyline class="line {style}" points="{path}"{dashed}>{name}</polyline>'
 
 
-def _drawable(point: tuple[float, float], log_y: bool) -> bool:
-    return all(map(math.isfinite, point)) and (not log_y or point[1] > 0)
+def _drawable(x: float, y: float, *, log_x: bool = False, log_y: bool = False) -> bool:
+    """Whether a point has a place: nearer to the largest or smallest number, the ends of an axis have none."""
+    logarithmic = (value for value, log in ((x, log_x), (y, log_y)) if log)
+    return all(abs(value) < _MOST for value in (x, y)) and all(value > 1 / _MOST for value in logarithmic)
 
 
 def scatter(title: str, dots: Sequence[Dot], *, x_label: str, log_x: bool, log_y: bool) -> str:
-    """A scatter chart with a label at each dot, and a legend where the dots have groups."""
+    """A scatter chart with a label at each dot, and a legend where the dots have groups.
+
+    Dots that cannot be drawn are left out.
+    """
+    dots = [dot for dot in dots if _drawable(dot.x, dot.y, log_x=log_x, log_y=log_y)]
     if not dots:
         return _without_data(title)
     x_axis = _Axis.over([dot.x for dot in dots], _LEFT, WIDTH - _RIGHT, log=log_x)

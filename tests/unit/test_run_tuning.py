@@ -13,9 +13,10 @@ from binventory.cli.summary import print_result
 from binventory.cli.watch import trials_table
 from binventory.core.journal import Journal
 from binventory.executions import Trial
+from binventory.pages.charts import Series, lines
 from binventory.rehearsal.result import Result
 from binventory.report.page import render
-from binventory.report.record import epochs
+from binventory.report.record import Curve, epochs
 from tests.recorded import record
 
 TRIALS = (
@@ -81,3 +82,21 @@ def test_learning_rates_that_lie_close_together_have_an_axis(rates: tuple[str, .
     places = re.findall(r'<text x="[\d.]+" y="236" text-anchor="middle">([^<]+)</text>', picture)
     assert len(places) >= 2, "values that a reader can go by"
     assert places == sorted(places, key=float)
+
+
+@pytest.mark.parametrize("loss", ["1e20", "1e307", "0"])
+def test_a_run_whose_only_loss_is_far_off_has_its_page(loss: str) -> None:
+    """A training that diverged in its only epoch; its trial as well."""
+    diverged = Curve("train", epochs([f"epoch=1 train:loss={loss} validation:loss={loss}"]))
+    trials = (Trial("t", "Completed", float(loss), {"lr": "0.3", "batch-size": "32"}),)
+    page = render(replace(record({}), trials=trials, trial_curves=(diverged,), training=diverged))
+    drawn = page.count('<circle class="point') + page.count('<circle class="dot')
+    assert drawn == (0 if loss == "1e307" else 4)
+    assert "nan" not in page and "inf" not in page
+
+
+def test_values_beside_an_axis_are_told_apart() -> None:
+    drawn = lines("Loss", [Series("train", [(1.0, 2.302585090), (2.0, 2.302585091)])], x_label="epoch")
+    labels = re.findall(r'text-anchor="end">([^<]+)<', drawn)
+    assert len(set(labels)) == len(labels) >= 3
+    assert all(2.302585 < float(label) < 2.302586 for label in labels)
