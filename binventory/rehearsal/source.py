@@ -29,6 +29,7 @@ class Source:
     photos_uri: str
     labels_uri: str  # "none" where the metadata is the label
     photos: int
+    """Bins with a photo: what else lies beside the photos is stored, and is none."""
     files: int
 
 
@@ -67,8 +68,6 @@ def fill(aws: Aws, folder: Path, say: Callable[[int, int], None], *, bucket: str
         if error_code(error) not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
             raise
     files = list(_files(folder))
-    photos = sum(path.parent.name == PHOTOS for path in files)
-
     quick = QuickObjects(aws, bucket)
 
     def upload(path: Path) -> None:
@@ -80,7 +79,7 @@ def fill(aws: Aws, folder: Path, say: Callable[[int, int], None], *, bucket: str
         for done, _ in enumerate(pool.map(upload, files), start=1):
             say(done, len(files))
     labels = f"s3://{bucket}/labels.csv" if (folder / "labels.csv").is_file() else "none"
-    return Source(f"s3://{bucket}/", labels, photos, len(files))
+    return Source(f"s3://{bucket}/", labels, len(photo_keys(folder)), len(files))
 
 
 def render(folder: Path, photos: int, say: Callable[[int], None] = lambda done: None) -> Path:

@@ -279,6 +279,21 @@ def test_the_launcher_says_what_to_do_before_the_set_up(checkout: Path) -> None:
     assert cure.startswith("Do:  run make setup in")
 
 
+def test_the_launcher_finds_its_checkout_through_links(checkout: Path, tmp_path: Path) -> None:
+    command = checkout / ".venv" / "bin" / "binventory"
+    command.parent.mkdir(parents=True)
+    command.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
+    command.chmod(0o755)
+    near = checkout / "a link"
+    near.symlink_to("binventory.sh")
+    far = tmp_path / "it's bin" / "binventory"
+    far.parent.mkdir()
+    far.symlink_to(os.path.relpath(near, far.parent))
+    for link in (near, far):
+        done = subprocess.run([str(link), "count", "one.jpg"], cwd="/", capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, "count|one.jpg|"), done.stderr
+
+
 def test_a_missing_python_is_an_error_with_its_cure(checkout: Path) -> None:
     done = make(checkout, "PYTHON=python9", "setup")
     assert done.returncode == 2
