@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import os
 import sys
@@ -57,30 +58,60 @@ def lines_of(detail: dict[str, Any]) -> list[dict[str, Any]]:
         raise EventError(f"the field {error} is missing") from error
 
 
+class ListError(ValueError):
+    """The file is no list of this program."""
+
+
 class CountList:
-    """The list on disk. It holds each bin of an audit once, because a queue may deliver an event twice."""
+    """The list on disk. It holds each bin of an audit once, because a queue may deliver an event twice.
+
+    Raises ListError where the file has other columns: its lines would stand under the names of others.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known: set[str] = set()
-        if path.exists():
+        if path.exists() and path.stat().st_size:
             with path.open(newline="", encoding="utf-8") as stream:
-                self._known = {row["count"] for row in csv.DictReader(stream)}
+                rows = csv.DictReader(stream)
+                if tuple(rows.fieldnames or ()) != COLUMNS:
+                    raise ListError(f"{path} is no list of counts: its first line is not {','.join(COLUMNS)}")
+                self._known = {row["count"] for row in rows}
 
     def add(self, detail: dict[str, Any]) -> bool:
-        """Adds a bin; returns when it is on disk, with False where it was there already. Raises EventError."""
+        """Adds a bin; returns when it is on disk, with False where it was there already.
+
+        Raises EventError, and OSError where it cannot be written: then nothing of it is in the list, so that it is
+        added when its event comes again.
+        """
         lines = lines_of(detail)
         if lines[0]["count"] in self._known:
             return False
-        with self._path.open("a", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, COLUMNS)
-            if stream.tell() == 0:
-                writer.writeheader()
-            writer.writerows({name: inert(value) for name, value in line.items()} for line in lines)
-            stream.flush()
-            os.fsync(stream.fileno())
+        with self._path.open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                _write(file, _as_csv(lines, head=before == 0))
+                os.fsync(file.fileno())
+            except BaseException:
+                file.truncate(before)
+                raise
         self._known.add(lines[0]["count"])
         return True
+
+
+def _as_csv(lines: list[dict[str, Any]], *, head: bool) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS)
+    if head:
+        writer.writeheader()
+    writer.writerows({name: inert(value) for name, value in line.items()} for line in lines)
+    return text.getvalue().encode()
+
+
+def _write(file: io.FileIO, data: bytes) -> None:
+    """All of it: on a disk that is nearly full, one call writes a part."""
+    while data:
+        data = data[file.write(data) :]
 
 
 def messages(sqs: Any, queue: str) -> Iterator[dict[str, Any]]:
@@ -95,8 +126,11 @@ def main() -> int:
     parser.add_argument("queue", help="URL of the SQS queue")
     parser.add_argument("list", type=Path, help="CSV file that gets the lines")
     arguments = parser.parse_args()
+    try:
+        counts = CountList(arguments.list)
+    except ListError as error:
+        parser.error(str(error))
     sqs = boto3.client("sqs")
-    counts = CountList(arguments.list)
     added = again = untrusted = refused = 0
     for message in messages(sqs, arguments.queue):
         try:
