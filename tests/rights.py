@@ -214,7 +214,7 @@ def generalise(text: str) -> str:
     text = re.sub(r"\b[0-9a-f]{64}\b", "ASSET", text)
     text = re.sub(r"(executions/|checkpoints/|execution/|pipelines-)[0-9a-z]{12}\b", r"\1EXECUTION", text)
     text = re.sub(r"-(ingest|embed|tune|train|evaluate)-[0-9a-z]{10}\b", r"-\1-JOB", text)
-    text = re.sub(r"(-serving-(?:model|endpointconfig)-)[0-9a-z]{12}\b", r"\1NAME", text, flags=re.IGNORECASE)
+    text = re.sub(r"(binventorydev(?:model|endpointconfig)-)[0-9a-z]{12}\b", r"\1NAME", text, flags=re.IGNORECASE)
     text = re.sub(r"(:budget/binventory-dev-)[0-9a-f]{8}\b", r"\1ALERTS", text)
     text = text.replace(":::binventory-dev-storage-modelbucket*", ":::Storage.ModelBucket*")
     text = re.sub(r"(endpoint/requests/)[0-9T.]+-[0-9a-f]{8}", r"\1REQUEST", text)

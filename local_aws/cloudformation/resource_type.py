@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
+import string
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
@@ -17,6 +19,10 @@ from local_aws.ministack import hooks
 Attributes = dict[str, Any]
 Created = tuple[str, Attributes]
 """A resource's physical id (what Ref gives) and its attributes (what Fn::GetAtt gives)."""
+_LONGEST: Final = 63
+# What AWS's library for resource types takes of a name that begins with the logical id, unless the type says more.
+_LONGEST_OF_LOGICAL_ID: Final = 40
+_RANDOM: Final = 12
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class ResourceType:
         replacing: properties whose change needs a new resource; `Budget.BudgetName` is a property of a property.
         name_property: the property that names it: with an unchanged explicit name it cannot be replaced.
         taggable: it has a `Tags` list, to which stack tags are added.
+        named_after_stack: a name that CloudFormation makes up begins with the stack's, else with the logical id.
     """
 
     name: str
@@ -55,12 +62,16 @@ class ResourceType:
     replacing: tuple[str, ...] = ()
     name_property: str | None = None
     taggable: bool = True
+    named_after_stack: bool = True
 
     def handlers(self, context: Context) -> hooks.ResourceHandlers:
         """The type as ministack's CloudFormation calls it."""
 
         def create(logical_id: str, properties: Document, stack_name: str) -> Created:
-            return self.create(context, hooks.physical_name(stack_name, logical_id, 63), properties)
+            name = _named(logical_id)
+            if self.named_after_stack:
+                name = hooks.physical_name(stack_name, logical_id, _LONGEST)
+            return self.create(context, name, properties)
 
         def update(physical_id: str, old: Document, new: Document, stack_name: str) -> Created:
             return self.update(context, Update(physical_id, old, new))
@@ -70,6 +81,12 @@ class ResourceType:
 
         functions: dict[str, Callable[..., Any]] = {"create": create, "update": update, "delete": delete}
         return hooks.ResourceHandlers(self.name, functions, self.replacing, self.name_property, self.taggable)
+
+
+def _named(logical_id: str) -> str:
+    """A name of the types that leave out the stack's, such as `Model-iLsuBs92FvnF`."""
+    random = "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(_RANDOM))
+    return f"{logical_id[: _LONGEST_OF_LOGICAL_ID - _RANDOM - 1]}-{random}"
 
 
 def request(context: Context, operation: str, properties: Document) -> Document:

@@ -221,6 +221,7 @@ def _resource_type(
         delete,
         replacing=(name, *replacing.split()),
         name_property=name,
+        named_after_stack=False,  # seen: https://github.com/aws/aws-cli/issues/4021
     )
 
 

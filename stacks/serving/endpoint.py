@@ -6,6 +6,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 
 from stacks.serving.alarms import EndpointAlarms
 from stacks.serving.asynchronous import AsyncEndpoint
+from stacks.serving.generated_names import logical_id
 from stacks.settings.serving import ServingSettings
 from stacks.shared.stack import BinventoryStack
 from stacks.storage.buckets import CAPTURE_PREFIX
@@ -24,7 +25,7 @@ def endpoint_configuration(
     key = stack.keys.data.key_arn if stack.keys else None
     return sagemaker.CfnEndpointConfig(
         stack,
-        "EndpointConfig",
+        logical_id(stack.settings.prefix, "endpoint-config"),
         production_variants=[_production_variant(serving, model.attr_model_name)],
         async_inference_config=queue.config if queue else None,
         data_capture_config=_data_capture(serving, storage, key),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sagemaker as sagemaker
 
+from stacks.serving.generated_names import logical_id
 from stacks.shared.job_network import JobNetwork
 from stacks.shared.stack import BinventoryStack
 from stacks.vocabulary import CLASSES
@@ -30,7 +31,7 @@ def served_model(
     """
     return sagemaker.CfnModel(
         stack,
-        "Model",
+        logical_id(stack.settings.prefix, "model"),
         execution_role_arn=role.role_arn,
         # The container needs no network: requests carry photos, not addresses. SageMaker does not isolate serverless
         # endpoints; their container makes no calls either, and its role can read model artefacts only.

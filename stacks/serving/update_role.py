@@ -19,6 +19,7 @@ from constructs import Construct
 
 from stacks.serving.alarms import ALARMS
 from stacks.serving.endpoint import VARIANT
+from stacks.serving.generated_names import Noun, name_pattern
 from stacks.serving.scaling import BACKLOG_ALARM
 from stacks.shared import permissions
 from stacks.shared.keys import Keys
@@ -60,10 +61,10 @@ class ServingUpdateRole(Construct):
         yield from self._scaling()
 
     def _models(self) -> Iterator[iam.PolicyStatement]:
-        stack, prefix = self._stack, self._stack.settings.stack_name("serving")
-        # CloudFormation begins their names with the stack's.
+        stack = self._stack
+        nouns: tuple[Noun, ...] = ("model", "endpoint-config")
         models, configurations = (
-            permissions.sagemaker_arn(stack, kind, f"{prefix}-*") for kind in ("model", "endpoint-config")
+            permissions.sagemaker_arn(stack, noun, name_pattern(stack.settings.prefix, noun)) for noun in nouns
         )
         packages = permissions.sagemaker_arn(stack, "model-package", f"{self._group}/*")
         yield allow(["sagemaker:CreateModel"], [models, packages])

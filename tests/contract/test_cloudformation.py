@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from typing import Any
 
 import pytest
@@ -123,6 +124,9 @@ def test_the_life_of_a_serving_stack(client: ClientFactory, image: str) -> None:
     assert ask(client, "stacked")["name"] == "first"
     first = names(client)
     assert [len(kind) for kind in first.values()] == [1, 1, 1, 1, 1]
+    # As seen on AWS, where names of these types leave out the stack's: https://github.com/aws/aws-cli/issues/4021
+    assert re.fullmatch(r"Model-[A-Za-z0-9]{12}", first["models"][0])
+    assert re.fullmatch(r"Config-[A-Za-z0-9]{12}", first["configs"][0])
     model = client("sagemaker").describe_model(ModelName=first["models"][0])
     tags = client("sagemaker").list_tags(ResourceArn=model["ModelArn"])["Tags"]
     assert {tag["Key"]: tag["Value"] for tag in tags}.items() >= {"cost": "serving"}.items()

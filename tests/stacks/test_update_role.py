@@ -9,19 +9,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from stacks.names import SERVING_RESOURCE_TYPES
+from stacks.policies.acknowledged import is_accepted
+from stacks.serving.generated_names import Noun, logical_id, name_pattern
 from tests.contract.conftest import connect
 from tests.contract.test_authorisation import as_role, role, statement
 from tests.contract.test_service_roles import CLOUDFORMATION, alarm, ended, refusals
 from tests.forked import ForkedAws
 from tests.rights import ACCOUNT, Deployment
 from tests.stacks.conftest import ClientFactory
-from tests.stacks.templates import templates
+from tests.stacks.templates import resources, templates
 
 STACK = "binventory-dev-serving"
 SAGEMAKER = {"Service": "sagemaker.amazonaws.com"}
@@ -46,6 +49,8 @@ class Captured:
 
     cloudformation: Any
     update_role: str
+    endpoint_role: str
+    """Its name."""
     root: ClientFactory
 
     def update(self, state: str = "off", **request: Any) -> str:
@@ -72,7 +77,7 @@ def captured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Captured]:
         deploys = role(root, "deploys", CLOUDFORMATION, statement("*"))
         root("cloudformation").create_stack(StackName=STACK, TemplateBody=template(), RoleARN=deploys)
         assert ended(root, STACK) == "CREATE_COMPLETE"
-        yield Captured(as_role(aws, root, own)("cloudformation"), update_role, root)
+        yield Captured(as_role(aws, root, own)("cloudformation"), update_role, endpoint, root)
 
 
 def model(role_name: str, **container: str) -> dict[str, Any]:
@@ -81,12 +86,37 @@ def model(role_name: str, **container: str) -> dict[str, Any]:
     return {"Type": "AWS::SageMaker::Model", "Properties": properties}
 
 
+def own_model() -> str:
+    """The logical id of the model in the template of the serving stack."""
+    (found,) = resources(templates("dev")["Serving"], "AWS::SageMaker::Model")
+    return found
+
+
 def test_promotion_changes_parameters_with_the_stacks_own_role(captured: Captured) -> None:
     assert captured.update("on", UsePreviousTemplate=True) == "UPDATE_COMPLETE", refusals(captured.root, STACK)
     found = captured.root("cloudwatch").describe_alarms(AlarmNames=[LATENCY])["MetricAlarms"]
     assert [item["AlarmName"] for item in found] == [LATENCY]
     described = captured.root("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
     assert described["RoleARN"] == captured.update_role
+
+
+def test_a_promotion_makes_a_model_under_the_name_that_cloudformation_gives(captured: Captured) -> None:
+    """It begins with the logical id of the template, without the stack's name."""
+    served = model(captured.endpoint_role, ModelPackageName=f"{GROUP}/binventory-dev/1")
+    captured.update("on", TemplateBody=template(**{own_model(): served}))
+    words = refusals(captured.root, STACK).split("Resource creation cancelled")[0]
+    assert "ModelPackage" in words and "does not exist" in words and "not authorized" not in words
+
+
+@pytest.mark.parametrize("prefix", ["bins-dev", "binventory-dev", "warehouse-north-east-prod"])
+@pytest.mark.parametrize("noun", ["model", "endpoint-config"])
+@pytest.mark.parametrize("longest", [40, 63])
+def test_the_role_may_use_names_that_cloudformation_cuts_short(prefix: str, noun: Noun, longest: int) -> None:
+    """It cuts the logical id, so that `-` and twelve random characters find room."""
+    name = f"{logical_id(prefix, noun)[: longest - 13]}-a1b2c3d4e5f6"
+    pattern = name_pattern(prefix, noun)
+    assert fnmatchcase(name, pattern) and not fnmatchcase("theirs", pattern)
+    assert is_accepted(f"AwsSolutions-IAM5[Resource::arn:aws:sagemaker:us-east-1:<AWS::AccountId>:{noun}/{pattern}]")
 
 
 def test_an_update_that_leaves_the_role_to_cloudformation_is_refused(captured: Captured) -> None:
@@ -98,6 +128,8 @@ def test_an_update_that_leaves_the_role_to_cloudformation_is_refused(captured: C
             captured.cloudformation.update_stack(**request, **chosen)
 
 
+IN_ITS_PLACE = ("an administrator's role", "a model package of another group")
+"""What is planted in place of the served model, whose name the role may use."""
 PLANTED: dict[str, tuple[dict[str, Any], str]] = {
     "an administrator's role": (model("administers", Image="any"), "iam:PassRole"),
     "a model package of another group": (
@@ -110,6 +142,10 @@ PLANTED: dict[str, tuple[dict[str, Any], str]] = {
             "Properties": {"EndpointName": "theirs", "EndpointConfigName": f"{STACK}-any"},
         },
         "sagemaker:CreateEndpoint",
+    ),
+    "a model that another stack could have": (
+        model("administers", Image="any"),
+        f"sagemaker:CreateModel on resource: arn:aws:sagemaker:us-east-1:{ACCOUNT}:model/planted-",
     ),
     "a model with another name": (
         {
@@ -146,7 +182,8 @@ PLANTED: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("planted", PLANTED)
 def test_a_template_in_the_request_brings_nothing_but_what_serves(captured: Captured, planted: str) -> None:
     resource, right = PLANTED[planted]
-    status = captured.update("on", TemplateBody=template(Planted=resource))
+    logical_id = own_model() if planted in IN_ITS_PLACE else "Planted"
+    status = captured.update("on", TemplateBody=template(**{logical_id: resource}))
     assert status == "UPDATE_ROLLBACK_COMPLETE"
     words = refusals(captured.root, STACK).split("Resource creation cancelled")[0]
     assert f"is not authorized to perform: {right}" in words
