@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drift import Answers, AnswerTally, Confidence, baseline_of, chi_square_quantile, confidence_shift, count_shift
+from drift import (
+    Answers,
+    AnswerTally,
+    Confidence,
+    Shift,
+    baseline_of,
+    chi_square_quantile,
+    confidence_shift,
+    count_shift,
+)
 
 SHARES = st.lists(st.integers(1, 100), min_size=2, max_size=6).map(lambda parts: [p / sum(parts) for p in parts])
 
@@ -26,6 +36,18 @@ def test_the_same_answers_are_no_drift(shares: list[float], photos: int) -> None
     assert not count_shift(same, same, 0.2).found and not confidence_shift(same, same, 0.1).found
 
 
+def test_drift_reaches_the_threshold_and_exceeds_chance() -> None:
+    assert Shift(size=0.2, by_luck=0.1, threshold=0.2).found
+    assert not Shift(size=0.19, by_luck=0.1, threshold=0.2).found
+    assert not Shift(size=0.2, by_luck=0.2, threshold=0.1).found
+
+
+def test_one_answer_for_all_photos_of_both_sides_is_no_drift() -> None:
+    """There is no other count to move to: nothing is left to chance."""
+    shift = count_shift(answers([1.0], 50), answers([1.0], 20), 0.2)
+    assert (shift.size, shift.by_luck, shift.found) == (0, 0, False)
+
+
 @given(shares=SHARES, photos=st.integers(1000, 100_000))
 def test_one_count_for_everything_is_drift(shares: list[float], photos: int) -> None:
     always = answers([1.0] + [0.0] * (len(shares) - 1), photos)
@@ -40,6 +62,26 @@ def test_luck_is_seldom_taken_for_drift(seed: int, shares: list[float]) -> None:
     before, now = (answers(list(map(float, part)), 400) for part in sample)
     shift = count_shift(before, now, threshold=0.2)
     assert not shift.found
+
+
+@pytest.mark.parametrize(("before", "now"), [(400, 400), (300, 3000), (3000, 300)])
+def test_chance_is_what_samples_of_the_same_photos_reach_once_in_a_thousand_looks(before: int, now: int) -> None:
+    """Neither more often, which would be false alarms, nor less often: then drift would be found too late."""
+    random = np.random.default_rng(before)
+    looks, shares = 20_000, [0.3, 0.25, 0.2, 0.15, 0.1]
+    sizes = np.array([before, now])
+    counts = [random.multinomial(size, shares, looks) / size for size in sizes]
+    sure = [0.5 + random.normal(size=looks) * math.sqrt(0.02 / size) for size in sizes]
+    by_count = by_confidence = 0
+    for look in range(looks):
+        then, today = (
+            answers(part[look].tolist(), int(size), mean[look])
+            for part, size, mean in zip(counts, sizes, sure, strict=True)
+        )
+        by_count += count_shift(then, today, 0).found
+        by_confidence += confidence_shift(then, today, 0).found
+    # Twenty are expected.
+    assert 8 <= by_count <= 40 and 8 <= by_confidence <= 40
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 4, 5, 9])
@@ -71,7 +113,7 @@ def test_a_photo_needs_a_count_and_a_confidence() -> None:
         AnswerTally().answers()
 
 
-EVALUATION = {
+EVALUATION: dict[str, Any] = {
     "binventory": {
         "classes": [1, 2],
         # Ones are always right; of twos a quarter is taken for one.
@@ -94,6 +136,21 @@ def test_a_count_that_the_test_split_lacks_cannot_be_weighted() -> None:
         with pytest.raises(ValueError, match=r"the test split has no photo with [36] items"):
             baseline_of(EVALUATION, bins)
     assert baseline_of(EVALUATION, {1: 0.5, 2: 0.5, 3: 0.0}) == baseline_of(EVALUATION, {1: 0.5, 2: 0.5})
+
+
+def test_a_count_about_which_nobody_asks_weighs_nothing() -> None:
+    assert baseline_of(EVALUATION, {2: 1.0}) == baseline_of(EVALUATION, {1: 0.0, 2: 1.0})
+
+
+def test_a_count_without_a_photo_in_the_test_split_weighs_nothing() -> None:
+    ours = EVALUATION["binventory"]
+    wider = {
+        "classes": [1, 2, 3],
+        "confusion": [[80, 0, 0], [5, 15, 0], [0, 0, 0]],
+        "confidence": {**ours["confidence"], "3": {"mean": 0.0, "variance": 0.0}},
+    }
+    found, narrow = baseline_of({"binventory": wider}), baseline_of(EVALUATION)
+    assert found == Answers(narrow.photos, {**narrow.shares, 3: 0.0}, narrow.confidence)
 
 
 def test_a_balanced_test_split_is_weighted_to_the_bins_that_are_asked_about() -> None:
