@@ -5,6 +5,7 @@ Stacks that few environments have are imported where they are added: aws_ec2 alo
 
 from __future__ import annotations
 
+import os
 import sys
 
 import aws_cdk as cdk
@@ -89,7 +90,11 @@ def main() -> int:
     """Synthesizes one environment, `-c env=prod` or else dev; returns the exit status."""
     app = cdk.App()
     try:
-        build(app, load(app.node.try_get_context("env") or "dev"))
+        settings = load(app.node.try_get_context("env") or "dev")
+        if "CDK_OUTDIR" not in os.environ:
+            print("Run: npx cdk synth. It reads cdk.json, then runs this file.", file=sys.stderr)
+            return 2
+        build(app, settings)
     except (InvalidSettingsError, MissingWheelsError) as error:
         print(f"The settings are not usable:\n{error}", file=sys.stderr)
         return 2

@@ -33,6 +33,7 @@ from benchmarks.learning.world import processor
 from binventory.audit import job
 from binventory.core.aws import Aws, connect
 from binventory.core.names import Names
+from binventory.core.processors import usable_cpus
 from inference import model_fn
 from local_aws.images.builder import ImageBuilder
 from local_aws.images.docker_cli import put_image
@@ -67,7 +68,7 @@ def main() -> None:
     asked = parser.parse_args()
     if not asked.folder.is_dir():
         sys.exit(f"no photos at {asked.folder}; give a folder laid out like the public bucket: --folder")
-    print(f"processor: {processor()}, {len(os.sched_getaffinity(0))} cores")
+    print(f"processor: {processor()}, {usable_cpus()} cores")
     served, reason = lite0.make(asked.work / "lite0", asked.folder)
     print(f"EfficientNet-Lite0 is served in {reason}")
     alone = _alone(served, asked.folder)
@@ -109,7 +110,7 @@ def _audit(aws: Aws, asked: argparse.Namespace, output: Path, alone: float) -> N
         f"judged photo, of which its decoding and counting take {1000 * alone:.1f} ms; load {os.getloadavg()[0]:.1f}"
     )
     claim("audit_photos_a_second", asked.photos / seconds, at_least=GOAL)
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cpus()
     print(f"by processor time alone, were {cores} cores free: {asked.photos / (spent / cores):.0f} photos a second")
 
 

@@ -41,6 +41,7 @@ from benchmarks.learning.world import (
     rounded,
     trial,
 )
+from binventory.core.processors import usable_cpus
 from fitting.ranks import Ranks
 from photo import Preprocessing
 from photos.augmentation import Augmentation
@@ -81,7 +82,7 @@ def search(world: World) -> None:
     print(f"numbers computed in: {found.name}, at {found.share:.0%} of what this machine can multiply")
     for views, goal in ((1, 80.0), (3, 25.0)):
         passes = world.photos + (views - 1) * photos_of(world, "train")
-        bound = recipe.processor / len(os.sched_getaffinity(0)) * found.limit_photos_a_second / passes
+        bound = recipe.processor / usable_cpus() * found.limit_photos_a_second / passes
         print(f"{views} view(s): by processor time {recipe.processor / ours[views][0].processor:.1f} times; were the "
               f"embedding at that limit and all else free, {bound:.1f} times")  # fmt: skip
         claim(f"search-speedup-{views}-view", recipe.wall / ours[views][0].wall, at_least=goal)
@@ -121,7 +122,7 @@ def loading(world: World) -> None:
         started = time.perf_counter()
         seen = sum(len(labels) for _, labels in loader(world, "train", 64))
         rates["recipe"].append(seen / (time.perf_counter() - started))
-        for name, threads in (("ours, 1 thread", 1), ("ours, all threads", len(os.sched_getaffinity(0)))):
+        for name, threads in (("ours, 1 thread", 1), ("ours, all threads", usable_cpus())):
             source = PhotoSource(
                 world.shards("train"), pixels, Augmentation(), seed=0, threads=threads, max_corrupt_share=0
             )
@@ -131,7 +132,7 @@ def loading(world: World) -> None:
             rates[name].append(seen / (time.perf_counter() - started))
     for name, values in rates.items():
         print(f"{name}: {max(values):.0f} photos a second (best of {len(values)})")
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(usable_cpus())
     claim("loader-one-thread", max(rates["ours, 1 thread"]) / max(rates["recipe"]), at_least=1.5)
     claim("loader-all-threads", max(rates["ours, all threads"]) / max(rates["recipe"]), at_least=2.5)
 

@@ -16,6 +16,7 @@ from botocore.loaders import JSONFileLoader, Loader
 
 import arithmetic
 from binventory.core.names import Names
+from binventory.core.processors import usable_cpus
 from binventory.core.tools import search_path
 from local_aws.core.descriptions import PlainReader
 
@@ -137,9 +138,8 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 def pytest_xdist_auto_num_workers() -> int:
     """Two processes for each core, because a test waits for others half of its time; fewer where memory is short."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     room = psutil.virtual_memory().available // MEMORY_OF_A_WORKER
-    return max(2, min(2 * cores, room))
+    return max(2, min(2 * usable_cpus(), room))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

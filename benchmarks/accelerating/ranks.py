@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ from benchmarks import RUNTIME
 from benchmarks.accelerating.jobs import NO_GPU, finish, start
 from benchmarks.claims import claim
 from benchmarks.endpoint.load import free_port
+from binventory.core.processors import usable_cpus
 
 _SIZE: Final = 2
 LEAST_SHARE: Final = 0.02
@@ -62,4 +62,4 @@ def _trained(folder: Path, flags: Sequence[str], *, gpu: bool) -> dict[str, Tens
 def _place(folder: Path, node: int) -> dict[str, str]:
     """nccl refuses two ranks of one machine on one GPU: each rank names another machine."""
     return {"SAGEMAKER_BASE_DIR": str(folder), "NCCL_HOSTID": f"machine{node}", "NCCL_SOCKET_IFNAME": "lo",
-            "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // _SIZE))}  # fmt: skip
+            "OMP_NUM_THREADS": str(max(1, usable_cpus() // _SIZE))}  # fmt: skip

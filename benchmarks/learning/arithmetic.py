@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.claims import claim
 from benchmarks.learning.world import Spent, World
+from binventory.core.processors import usable_cpus
 from features.frozen_backbone import freeze
 from jobs.container import JobContainer
 from modelling.backbones import LAST, Backbone, load_backbone
@@ -59,7 +59,7 @@ def engine(world: World) -> Engine:
         runs["embedding"].append(Spent.of(lambda: list(frozen.run(batches))))
         for name, (_, dense) in limits.items():
             runs[name].append(Spent.of(dense))
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cpus()
     wall = {name: work[name] / min(run.wall for run in found) for name, found in runs.items()}
     processor = {name: work[name] / min(run.processor for run in found) * cores for name, found in runs.items()}
     print(f"10^9 {precision} multiply-adds a second on {cores} cores, by the clock / by processor time:")

@@ -425,6 +425,16 @@ def test_app_ends_with_one_screen_and_no_traceback(repository: Path) -> None:
     assert len(message.splitlines()) < 24
 
 
+def test_an_app_without_the_cdk_command_line_names_it(repository: Path) -> None:
+    """Without the flags of cdk.json it would be another app."""
+    without = {name: value for name, value in os.environ.items() if not name.startswith("CDK_")}
+    run = subprocess.run(
+        [sys.executable, "app.py"], cwd=repository, env=without, capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == "Run: npx cdk synth. It reads cdk.json, then runs this file.\n"
+
+
 def test_an_unknown_environment_is_refused() -> None:
     with pytest.raises(InvalidSettingsError, match="must be one of dev, prod"):
         load("staging")
