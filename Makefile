@@ -25,7 +25,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # each of the processes here would compile aws_cdk, ministack and torch again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev rehearse test test-rehearsal test-clients test-aws check docs format lock wheels sbom audit clean
+.PHONY: help setup setup-dev rehearse test test-rehearsal test-clients test-aws check docs format lock wheels sbom audit clean FORCE
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -83,10 +83,18 @@ lock: build/tools/.ready ## Write the locks from the *.in files: versions and ha
 		&& cp build/torch-cpu.txt requirements-torch-cpu.txt \
 		|| { echo "requirements-torch-cpu.txt stays as it is: $(TORCH_INDEX) could not be read" >&2; }
 
-build/%/.ready: requirements-%.txt
-	rm -rf build/$* && PATH="$$OUTER_PATH" "$(PYTHON)" -m venv build/$*
-	build/$*/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r $<
-	touch $@
+# Made again for another lock, at another address and for an interpreter that is gone, as .venv is. It takes the
+# interpreter of .venv where none is chosen: python3 may be one that is not supported.
+build/%/.ready: requirements-%.txt FORCE
+	@if ! [ $@ -nt $< ] || [ "$$(cat $@)" != "$(CURDIR)" ] || ! build/$*/bin/python -c '' 2> /dev/null; then \
+		python="$(PYTHON)"; \
+		$(if $(NAMED),,kept=$$($(BIN)/python -c 'import sys; print(sys._base_executable)' 2> /dev/null) && python="$$kept";) \
+		rm -rf build/$* && PATH="$$OUTER_PATH" "$$python" -m venv build/$* \
+			&& build/$*/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r $< \
+			&& printf %s "$(CURDIR)" > $@; \
+	fi
+
+FORCE:
 
 wheels: setup ## Download the packages of jobs that run in a network (network.mode)
 	rm -rf build/wheels
@@ -105,5 +113,12 @@ sbom: setup-dev ## List all packages as CycloneDX: build/sbom/*.cdx.json
 audit: build/tools/.ready ## Check the locked packages for known vulnerabilities (needs the network)
 	for lock in $(LOCKS); do build/tools/bin/pip-audit --requirement "$$lock" --no-deps --disable-pip || exit 1; done
 
-clean: ## Remove everything that the project installed and built
+# The local AWS of a kept rehearsal would go on without its folder, and nothing would know how to end it.
+clean: ## Remove everything that the project installed and built; ends kept rehearsals in the checkout
+	@for record in .rehearsal*/rehearsal.json .rehearsal/*/rehearsal.json; do \
+		kept="$${record%/rehearsal.json}"; \
+		if [ -f "$$record" ] && [ -x $(BIN)/binventory ] && ! $(BIN)/binventory rehearse --end "$$kept"; then \
+			echo "Nothing was removed. End what runs in $$kept and remove that folder, then run make clean again." >&2; exit 1; \
+		fi; \
+	done
 	rm -rf $(VENV) node_modules build cdk.out .cache .rehearsal*

@@ -294,6 +294,52 @@ def test_the_launcher_finds_its_checkout_through_links(checkout: Path, tmp_path:
         assert (done.returncode, done.stdout) == (0, "count|one.jpg|"), done.stderr
 
 
+def test_tools_are_installed_again_where_the_checkout_has_moved(checkout: Path, tmp_path: Path) -> None:
+    """Their scripts name the folder in which they were installed."""
+    module = {"scan.py": "def main():\n    print('scanned')\n"}
+    scanner = tiny_packages.wheel(checkout / "made", "scan", "1.0", module, {"scan": "scan:main"})
+    tiny_packages.index(checkout / "pypi", [scanner])
+    (checkout / "requirements-scanners.txt").write_text(scanner.locked())
+    assert (done := make(checkout, "build/scanners/.ready")).returncode == 0, done.stderr
+    kept = (checkout / "build/scanners/.ready").stat().st_mtime_ns
+    assert make(checkout, "build/scanners/.ready").returncode == 0
+    assert (checkout / "build/scanners/.ready").stat().st_mtime_ns == kept
+    moved = checkout.rename(tmp_path / "moved")
+    assert (done := make(moved, "build/scanners/.ready")).returncode == 0, done.stderr
+    ran = subprocess.run([str(moved / "build/scanners/bin/scan")], capture_output=True, text=True, check=False)
+    assert ran.stdout == "scanned\n", ran.stderr
+
+
+def test_tools_take_the_interpreter_of_the_environment_where_none_is_chosen(checkout: Path, tmp_path: Path) -> None:
+    old = other_python(tmp_path / "old", (3, 10, 13))
+    old.rename(old.with_name("python3"))
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    (checkout / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    (checkout / "requirements-tools.txt").write_text("")
+    done = make(checkout, "build/tools/.ready", path=str(old.parent))
+    assert done.returncode == 0, done.stderr
+    assert (checkout / "build/tools/bin/python").exists()
+    refused = make(checkout, f"PYTHON={old.with_name('python3')}", "build/scanners/.ready", path=str(old.parent))
+    assert refused.returncode == 2
+
+
+@pytest.mark.parametrize("status", [0, 1], ids=["ends", "does not end"])
+def test_a_kept_rehearsal_is_ended_before_its_folder_is_removed(checkout: Path, status: int) -> None:
+    """Its local AWS would go on, and nothing would know how to end it."""
+    kept = checkout / ".rehearsal" / "run-1"
+    (checkout / ".rehearsal" / "run-2" / "logs").mkdir(parents=True)  # of one that failed
+    kept.mkdir()
+    (kept / "rehearsal.json").write_text("{}")
+    command = checkout / ".venv" / "bin" / "binventory"
+    command.parent.mkdir(parents=True)
+    command.write_text(f'#!/bin/sh\necho "$@" >> ended; exit {status}\n')
+    command.chmod(0o755)
+    done = make(checkout, "clean")
+    assert (checkout / "ended").read_text() == "rehearse --end .rehearsal/run-1\n"
+    assert kept.exists() == command.exists() == bool(status) == bool(done.returncode)
+    assert ("End what runs in .rehearsal/run-1" in done.stderr) == bool(status)
+
+
 def test_a_missing_python_is_an_error_with_its_cure(checkout: Path) -> None:
     done = make(checkout, "PYTHON=python9", "setup")
     assert done.returncode == 2
