@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -141,29 +142,30 @@ class Contestant:
         deadline = time.perf_counter() + seconds
 
         def loop() -> None:
-            connection = self._connect()
+            connection: Connection | None = None
             while time.perf_counter() < deadline:
                 with lock:
                     turn = next(turns, None)
                 if turn is None:
                     return
-                begun = time.perf_counter()
+                answered, taken = False, 0.0
                 try:
+                    # Again for each photo where it has ended: they are errors, and not photos that nobody has sent.
+                    connection = connection or self._connect()
+                    begun = time.perf_counter()
                     answered = connection.ask(photos[turn % len(photos)])
+                    taken = time.perf_counter() - begun
                 except OSError:
-                    answered, connection = False, self._connect()
-                taken = time.perf_counter() - begun
+                    connection = None
                 with lock:
                     into.errors += not answered
                     if answered:
                         into.seconds.append(taken)
 
-        threads = [threading.Thread(target=loop) for _ in range(concurrency)]
         cpu, begun = self._cpu_seconds(), time.perf_counter()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(concurrency) as pool:
+            for running in [pool.submit(loop) for _ in range(concurrency)]:
+                running.result()
         into.wall += time.perf_counter() - begun
         into.cpu += self._cpu_seconds() - cpu
         self._note_memory()

@@ -16,7 +16,7 @@ from benchmarks.soaking.bodies import Request
 _PATIENCE: Final = 60.0
 _LEFT_OPEN: Final = 150
 CUT_OFF: Final = 0
-"""In the place of a status: the connection ended without an answer, by one side's will."""
+"""In the place of a status: the connection ended without an answer, or there was none."""
 
 
 @dataclass
@@ -51,6 +51,9 @@ class Client:
         """The status, and what is wrong with the answer, if anything is."""
         try:
             status, body = self._exchange(request)
+        except TimeoutError:
+            self.close()
+            return CUT_OFF, f"no answer within {_PATIENCE:.0f} seconds"
         except (ConnectionError, http.client.HTTPException) as error:
             self.close()
             # The server may answer a body that is too large, and end the connection before all of it was sent.
@@ -61,9 +64,10 @@ class Client:
     def ping(self) -> int:
         """The status of /ping."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_PATIENCE)
-        with contextlib.closing(connection):
+        with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
             connection.request("GET", "/ping")
             return connection.getresponse().status
+        return CUT_OFF
 
     def close(self) -> None:
         """End the connection."""
@@ -110,7 +114,10 @@ class NoHttp:
     def send(self) -> tuple[str, int, str]:
         """Kind, status and what is wrong."""
         kind, sent = self._draw()
-        plain = socket.create_connection(("127.0.0.1", self._port), timeout=_PATIENCE)
+        try:
+            plain = socket.create_connection(("127.0.0.1", self._port), timeout=_PATIENCE)
+        except OSError as error:
+            return kind, CUT_OFF, f"no connection: {error!r}"
         if kind in ("headers without end", "body that does not come"):
             with contextlib.suppress(OSError):
                 plain.sendall(sent)
