@@ -1,7 +1,7 @@
 """Faults of network, disk, processes and clock in every job: each costs time, and the result stays the same to the bit.
 
     python -m benchmarks.faults                               # 500 faults, ten minutes on 2 cores
-    python -m benchmarks.faults --quick                       # some 60
+    python -m benchmarks.faults --quick                       # some 190, most of them of the network
     python -m benchmarks.faults --parts embed,evaluate
 
 A job that was stopped is run again until it ends well, as a person or a retry policy would. An attempt that fails must
@@ -78,7 +78,7 @@ class Tally:
 
 
 def main() -> int:
-    """Inject the faults, print what survived and the claims; 1 when a fault was lost."""
+    """Inject the faults, print what survived and the claims; 1 when one was missed."""
     options = _options()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     began = time.monotonic()
@@ -87,7 +87,8 @@ def main() -> int:
     with ProcessPoolExecutor(len(lanes), mp_context=get_context("spawn")) as pool:
         running = [pool.submit(lane.run, set(options.parts), options) for lane in lanes]
         tallies = [lane.result() for lane in running]
-    return report(sum(tallies, Tally()), time.monotonic() - began)
+    whole = set(options.parts) == set(PARTS) and options.share >= 1
+    return report(sum(tallies, Tally()), time.monotonic() - began, whole=whole)
 
 
 def of_the_pipeline(parts: set[str], options: argparse.Namespace) -> Tally:
@@ -104,7 +105,7 @@ def of_the_pipeline(parts: set[str], options: argparse.Namespace) -> Tally:
 def of_the_bucket(parts: set[str], options: argparse.Namespace) -> Tally:
     """Every fault of the computer in the audit, and every fault of the network."""
     tally, draw = Tally(), random.Random(f"{options.seed}/bucket")
-    with tempfile.TemporaryDirectory() as name, surroundings(Path(name)) as (environment, weather):
+    with tempfile.TemporaryDirectory() as name, surroundings(Path(name), options.seed) as (environment, weather):
         trial, (ingest, audit) = Path(name) / "trial", over_the_network(environment)
         if "audit" in parts:
             try_all(audit, trial, options.share, draw, tally)
@@ -165,8 +166,8 @@ def undisturbed(work: Job, parent: Path) -> tuple[Made, float]:
     return made, seconds
 
 
-def report(tally: Tally, seconds: float) -> int:
-    """Print a table and the claims."""
+def report(tally: Tally, seconds: float, *, whole: bool) -> int:
+    """Print a table and the claims: of a whole run also that the faults were as many as they should be."""
     for (job, kind), faults in tally.injected.items():
         lost = tally.lost[job, kind]
         print(f"{job:18} {kind:14} {faults:4} injected, {faults - lost:4} survived, {lost:4} lost")
@@ -174,15 +175,16 @@ def report(tally: Tally, seconds: float) -> int:
         print(f"lost: {line}")
     total, lost = tally.injected.total(), tally.lost.total()
     print(f"{total} faults in {seconds:.0f} s")
-    claim("faults-injected", total, at_least=_GOAL)
-    claim("faults-lost", lost, at_most=0)
-    return 1 if lost else 0
+    held = [claim("faults-lost", lost, at_most=0)]
+    if whole:
+        held.append(claim("faults-injected", total, at_least=_GOAL))
+    return 0 if all(held) else 1
 
 
 @contextmanager
-def surroundings(folder: Path) -> Iterator[tuple[dict[str, str], Weather]]:
+def surroundings(folder: Path, seed: int) -> Iterator[tuple[dict[str, str], Weather]]:
     """A bucket of bins and an endpoint that counts them, both under the weather; the variables that say where."""
-    weather = Weather()
+    weather = Weather(random.Random(f"{seed}/network"))
     bins = write_folder(folder / "bins", 60)
     objects = {path.relative_to(bins).as_posix(): path.read_bytes() for path in bins.rglob("*") if path.is_file()}
     with ExitStack() as stack:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ def kill(work: Job, place: Path, out: Path, whole: Made, seconds: float, draw: r
         attempt.kill_after(draw.uniform(0.0, seconds))
         if attempt.status() == 0:
             return Outcome(kills, attempt.made == whole, "another result than that of a run without faults")
+        if attempt.status() != -signal.SIGKILL:
+            return Outcome(kills, survived=False, words=f"it ended before it was killed: {attempt.said}")
         kills += 1
     return _ended(work, place, out, whole, kills)
 
@@ -88,7 +91,7 @@ FAULTS: Final[dict[str, Fault]] = {KILL: kill, FULL_DISK: full_disk, CLOCK: cloc
 
 
 def _ended(work: Job, place: Path, out: Path, whole: Made, injected: int) -> Outcome:
-    """Run it again until it ends well, as a retry policy does."""
+    """Run it again until it ends well, as a retry policy does; an attempt that fails must say why."""
     said = ""
     for _ in range(_MOST_ATTEMPTS):
         attempt = Attempt(work, place, out)
@@ -96,6 +99,8 @@ def _ended(work: Job, place: Path, out: Path, whole: Made, injected: int) -> Out
             same = attempt.made == whole
             return Outcome(injected, same, "" if same else "another result than that of a run without faults")
         said = attempt.said
+        if not attempt.named:
+            break
     return Outcome(injected, survived=False, words=said)
 
 

@@ -144,6 +144,13 @@ class Attempt:
         return self._said.read_text() if self._said.exists() else ""
 
     @property
+    def named(self) -> bool:
+        """Whether an attempt that failed says why, in words: it was not ended by a signal, and not by a traceback."""
+        words = self.said
+        errors = any(line.startswith("error: ") for line in words.splitlines())
+        return self.status() > 0 and errors and "Traceback" not in words
+
+    @property
     def made(self) -> Made | None:
         """What it made; None if it did not end well."""
         return pickle.loads(self._result.read_bytes()) if self._result.exists() else None

@@ -23,11 +23,11 @@ _MOST_ATTEMPTS: Final = 5
 class Weather:
     """What goes wrong now, at the bucket and at the endpoint: at most `left` faults, each request with a chance."""
 
-    def __init__(self) -> None:
+    def __init__(self, draw: random.Random) -> None:
         self.kind = ""
         self.left = 0
         self.injected = 0
-        self.draw = random.Random(0)
+        self.draw = draw
 
     def bucket(self, key: str, before: int) -> Fault | None:
         """The fault rule of the object server."""
@@ -55,12 +55,11 @@ def storm(work: Job, place: Path, out: Path, whole: Made, weather: Weather, kind
     words = ""
     for _ in range(_MOST_ATTEMPTS):
         attempt = Attempt(work, place, out)
-        status = attempt.status()
-        if status == 0:
+        if attempt.status() == 0:
             same = attempt.made == whole
             return Outcome(weather.injected, same, "" if same else f"another result under {kind}")
         words = attempt.said
-        if status < 0 or "Traceback" in words or not any(line.startswith("error: ") for line in words.splitlines()):
+        if not attempt.named:
             break
     return Outcome(weather.injected, survived=False, words=words)
 
