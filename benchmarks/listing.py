@@ -61,7 +61,7 @@ def main() -> None:
     if not (args.photos_folder / "bin-images").is_dir():
         raise SystemExit(f"{args.photos_folder} holds no bin-images; give --photos-folder with photos")
     with object_server(args.photos_folder, args.photos, args.latency):
-        page = sequential(min(_SAMPLE_PAGES, args.photos // PAGE))
+        page = sequential(max(1, min(_SAMPLE_PAGES, args.photos // PAGE)))
         began, cpu = time.monotonic(), psutil.Process().cpu_times()
         s3 = client()
         listings = [list_folder(s3, BUCKET, "", folder, until=began + 3600) for folder in FOLDERS]

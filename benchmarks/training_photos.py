@@ -32,11 +32,9 @@ from torch import nn
 
 from benchmarks.auditing.crossfit import FOLDS
 from benchmarks.claims import claim
+from benchmarks.counting import photos as counting
 from benchmarks.held_out import blocks_of, head_logits, parts_of, write_embedding
 from benchmarks.learning.world import processor, quiet, real_folder, trial
-from binventory.records.errors import RecordError
-from binventory.records.labels import read_labels
-from binventory.records.metadata import read_metadata
 from digests import seal
 from evaluation.bootstrap import interval, replicate_metrics
 from evaluation.calibration import softmax
@@ -121,22 +119,11 @@ FORMS: Final = (
 
 
 def read_photos(folder: Path, most: int) -> Photos:
-    """The photos of a folder with 1 to 5 items, by its labels.csv or, where there is none, by their records."""
-    labels = folder / "labels.csv"
-    listed = read_labels(labels.read_bytes(), labels.name).by_id if labels.is_file() else None
-    found = []
-    for path in sorted((folder / "bin-images").glob("*.jpg")):
-        if listed is not None:
-            count = listed[path.stem].count if path.stem in listed else None
-        else:
-            try:
-                count = read_metadata(path.stem, (folder / "metadata" / f"{path.stem}.json").read_bytes()).recorded
-            except (OSError, RecordError):
-                continue
-        if count in CLASSES:
-            found.append((path.stem, path.read_bytes(), count))
-    ids, data, counts = zip(*found[: most or None], strict=True)
-    return Photos(ids, data, np.array(counts), blocks_of(ids))
+    """The photos of a folder with 1 to 5 items; at most `most` of them, 0: all. Raises SystemExit where it has none."""
+    found = counting.read(folder)
+    ids, counts = found.ids[: most or None], found.counts[: most or None]
+    data = tuple((folder / "bin-images" / f"{image_id}.jpg").read_bytes() for image_id in ids)
+    return Photos(ids, data, counts, blocks_of(ids))
 
 
 def resized(photos: Photos) -> list[Pixels]:

@@ -17,7 +17,7 @@ from benchmarks.endpoint.load import free_port
 from binventory.core.processors import usable_cpus
 
 _SIZE: Final = 2
-LEAST_SHARE: Final = 0.02
+MOST_APART: Final = 0.02
 """Most by which the updates may differ: they are sums of the same numbers in other orders, over some steps."""
 
 
@@ -29,7 +29,7 @@ def two_ranks(folder: Path, start_values: dict[str, Tensor], flags: Sequence[str
         # On a GPU norms in train mode use the statistics of both ranks, on a CPU each its own: no figure to compare.
         if norms == "frozen":
             share = update_difference(start_values, found["gloo"], found["nccl"])
-            claim("updates of two ranks with nccl, share by which they differ from gloo's", share, at_most=LEAST_SHARE)
+            claim("updates of two ranks with nccl, share by which they differ from gloo's", share, at_most=MOST_APART)
         finite = all(bool(torch.isfinite(value).all()) for value in found["nccl"].values())
         claim(f"two ranks with nccl end, batch norms {norms}", float(finite), at_least=1)
 

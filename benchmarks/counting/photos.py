@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import json
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.held_out import Mask, blocks_of
+from binventory.records.errors import RecordError
+from binventory.records.labels import read_labels
+from binventory.records.metadata import read_metadata
 from shards import ShardWriter
 from shards.lists import LIST, write_shard_list
 from stacks.vocabulary import CLASSES
@@ -52,8 +54,12 @@ class Photos:
 
 
 def read(folder: Path) -> Photos:
-    """The photos of a folder, by labels.csv or else by their metadata, in the order of their ids."""
-    found = sorted((int(photo), photo, count) for photo, count in _records(folder) if count in CLASSES)
+    """The photos of a folder, by labels.csv or else by their metadata, in the order of their ids.
+
+    A photo whose record cannot be used is left out, as Ingest leaves it out. Raises SystemExit where none is left.
+    """
+    # Blocks are cut by number.
+    found = sorted((int(id_), id_, count) for id_, count in _records(folder) if count in CLASSES and id_.isdecimal())
     usable = [(photo, count) for _, photo, count in found if (folder / "bin-images" / f"{photo}.jpg").is_file()]
     if not usable:
         raise SystemExit(f"{folder} holds no photos with a count of {CLASSES[0]} to {CLASSES[-1]}")
@@ -61,9 +67,11 @@ def read(folder: Path) -> Photos:
 
 
 def _records(folder: Path) -> Iterable[tuple[str, int]]:
-    if (folder / "labels.csv").is_file():
-        with (folder / "labels.csv").open() as file:
-            yield from ((row["image_id"], int(row["count"])) for row in csv.DictReader(file))
+    labels = folder / "labels.csv"
+    if labels.is_file():
+        by_id = read_labels(labels.read_bytes(), labels.name).by_id
+        yield from ((image_id, label.count) for image_id, label in by_id.items() if label.count is not None)
         return
     for path in (folder / "metadata").glob("*.json"):
-        yield path.stem, int(json.loads(path.read_bytes())["EXPECTED_QUANTITY"])
+        with contextlib.suppress(RecordError):
+            yield path.stem, read_metadata(path.stem, path.read_bytes()).recorded
