@@ -22,7 +22,7 @@ ACCEPTED_WILDCARDS = {
     r".*:log-group:/aws/sagemaker/\w+(/[\w-]+)?:\*": "Events of the log groups that SageMaker prescribes.",
     r".*:(training|processing|hyper-parameter-tuning)-job/(\*-\w+-)?\*": "SageMaker names the jobs of a pipeline.",
     r".*:(stack|model-package|model|endpoint-config|endpoint)/[\w-]+[/-]\*": "The service adds a number to our name.",
-    r".*:(model|endpoint-config)/[a-z0-9]{27}\*": "CloudFormation makes their names of a logical id, cut short.",
+    r".*:(model|endpoint-config)/([a-z0-9]{27}|[a-z0-9-]{24})\*": "CloudFormation makes and shortens their names.",
     r".*:(model|endpoint-config)/\*": "CloudFormation makes up their names; the statement asks for our tag.",
     r".*:scalable-target/\*": "The service numbers its targets; the statement names SageMaker's variants.",
     r".*:alarm:\*": "Who may look at one alarm may look at all; a statement that changes some names them.",

@@ -13,6 +13,8 @@ Noun = Literal["model", "endpoint-config"]
 """The kind of resource, as ARNs have it."""
 _KEPT: Final = 27
 """Letters of the logical id that a name keeps at least: of 40 characters, `-` and twelve are CloudFormation's own."""
+_KEPT_OF_STACK: Final = 24
+"""Letters of the stack's name that a name keeps at least: it shares 63 with the logical id, `-` twice and twelve."""
 
 
 def logical_id(prefix: str, noun: Noun) -> str:
@@ -20,7 +22,13 @@ def logical_id(prefix: str, noun: Noun) -> str:
     return f"{prefix}{noun}".replace("-", "")
 
 
-def name_pattern(prefix: str, noun: Noun) -> str:
-    """A pattern of IAM for the names that CloudFormation makes of this logical id."""
-    own = logical_id(prefix, noun)
-    return f"{own}-*" if len(own) <= _KEPT else f"{own[:_KEPT]}*"
+def name_patterns(stack_name: str, prefix: str, noun: Noun) -> tuple[str, str]:
+    """Patterns of IAM for the names that CloudFormation makes of this logical id.
+
+    AWS promises no form: the second is that of most other types, should these come to follow it.
+    """
+    return _beginning(logical_id(prefix, noun), _KEPT), _beginning(stack_name, _KEPT_OF_STACK)
+
+
+def _beginning(text: str, kept: int) -> str:
+    return f"{text}-*" if len(text) <= kept else f"{text[:kept]}*"

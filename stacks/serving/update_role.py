@@ -19,7 +19,7 @@ from constructs import Construct
 
 from stacks.serving.alarms import ALARMS
 from stacks.serving.endpoint import VARIANT
-from stacks.serving.generated_names import Noun, name_pattern
+from stacks.serving.generated_names import Noun, name_patterns
 from stacks.serving.scaling import BACKLOG_ALARM
 from stacks.shared import permissions
 from stacks.shared.keys import Keys
@@ -62,24 +62,28 @@ class ServingUpdateRole(Construct):
 
     def _models(self) -> Iterator[iam.PolicyStatement]:
         stack = self._stack
-        nouns: tuple[Noun, ...] = ("model", "endpoint-config")
-        models, configurations = (
-            permissions.sagemaker_arn(stack, noun, name_pattern(stack.settings.prefix, noun)) for noun in nouns
-        )
+        models, configurations = self._named("model"), self._named("endpoint-config")
         packages = permissions.sagemaker_arn(stack, "model-package", f"{self._group}/*")
-        yield allow(["sagemaker:CreateModel"], [models, packages])
+        yield allow(["sagemaker:CreateModel"], [*models, packages])
         yield allow(["sagemaker:DescribeModelPackage"], [packages])
-        yield allow(["sagemaker:DeleteModel", "sagemaker:DescribeModel"], [models])
+        yield allow(["sagemaker:DeleteModel", "sagemaker:DescribeModel"], models)
         configuring = [f"sagemaker:{verb}EndpointConfig" for verb in ("Create", "Delete", "Describe")]
-        yield allow(configuring, [configurations])
+        yield allow(configuring, configurations)
         endpoint = permissions.sagemaker_arn(stack, "endpoint", stack.settings.prefix)
-        yield allow([f"sagemaker:{verb}Tags" for verb in ("Add", "Delete", "List")], [models, configurations, endpoint])
-        yield allow(["sagemaker:CreateEndpoint", "sagemaker:UpdateEndpoint"], [endpoint, configurations])
+        tagging = [f"sagemaker:{verb}Tags" for verb in ("Add", "Delete", "List")]
+        yield allow(tagging, [*models, *configurations, endpoint])
+        yield allow(["sagemaker:CreateEndpoint", "sagemaker:UpdateEndpoint"], [endpoint, *configurations])
         yield permissions.pass_roles(self._endpoint_role.role_arn)
         if self._keys:
             key = self._keys.data.key_arn
             yield allow(["kms:DescribeKey"], [key])
             yield allow(["kms:CreateGrant"], [key], {"Bool": {"kms:GrantIsForAWSResource": "true"}})
+
+    def _named(self, noun: Noun) -> list[str]:
+        """ARNs of the stack's resources of a kind, whose names CloudFormation makes up."""
+        settings = self._stack.settings
+        patterns = name_patterns(settings.stack_name("serving"), settings.prefix, noun)
+        return [permissions.sagemaker_arn(self._stack, noun, pattern) for pattern in patterns]
 
     def _endpoint(self) -> Iterator[iam.PolicyStatement]:
         endpoint = permissions.sagemaker_arn(self._stack, "endpoint", self._stack.settings.prefix)

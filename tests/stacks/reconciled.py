@@ -17,6 +17,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import reconcile
+from binventory.core.names import DEPLOYMENT_TAG
 from local_aws.server import LocalAws
 from tests.contract.conftest import UPDATE_ROLE
 from tests.contract.jobs import until
@@ -132,7 +133,8 @@ class Environment:
         """The serving stack, off."""
         values = {"Name": self.name, "Baking": str(baking)}
         given = [{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()]
-        create_stack(self.aws, self.stack_name, TEMPLATE, Parameters=given)
+        tags = [{"Key": DEPLOYMENT_TAG, "Value": self.name}]
+        create_stack(self.aws, self.stack_name, TEMPLATE, Parameters=given, Tags=tags)
 
     def change(self, **values: str) -> None:
         """Starts an update of the stack, as `cdk deploy` or a person does."""
@@ -306,12 +308,13 @@ class Environment:
         cloudformation.get_waiter("stack_delete_complete").wait(StackName=self.stack_name, WaiterConfig={"Delay": 0.2})
 
     def forget(self) -> None:
-        """Removes other resources with its name, for the next test with that name."""
+        """Removes other resources with its name or tag, for the next test with that name."""
         sagemaker = self.aws("sagemaker")
-        for config in sagemaker.list_endpoint_configs(NameContains=self.name, MaxResults=100)["EndpointConfigs"]:
-            sagemaker.delete_endpoint_config(EndpointConfigName=config["EndpointConfigName"])
-        for model in sagemaker.list_models(NameContains=self.name, MaxResults=100)["Models"]:
-            sagemaker.delete_model(ModelName=model["ModelName"])
+        for config in self.configurations():
+            sagemaker.delete_endpoint_config(EndpointConfigName=config)
+        for model in sagemaker.list_models(MaxResults=100)["Models"]:
+            if self._owns(model["ModelArn"]):
+                sagemaker.delete_model(ModelName=model["ModelName"])
         for item in self.aws("s3").list_objects_v2(Bucket=self.name).get("Contents", []):
             self.aws("s3").delete_object(Bucket=self.name, Key=item["Key"])
         self.aws("s3").delete_bucket(Bucket=self.name)
@@ -322,6 +325,16 @@ class Environment:
         self.aws("sagemaker").delete_pipeline(PipelineName=self.name, ClientRequestToken=uuid.uuid4().hex)
         self.aws("budgets").delete_budget(AccountId=ACCOUNT, BudgetName=self.name)
         self.aws("sqs").delete_queue(QueueUrl=self._queue)
+
+    def configurations(self) -> list[str]:
+        """Names of its endpoint configurations."""
+        listed = self.aws("sagemaker").list_endpoint_configs(MaxResults=100)["EndpointConfigs"]
+        return [config["EndpointConfigName"] for config in listed if self._owns(config["EndpointConfigArn"])]
+
+    def _owns(self, arn: str) -> bool:
+        """CloudFormation's names for models and configurations leave out the stack's, their tags do not."""
+        tags = {tag["Key"]: tag["Value"] for tag in self.aws("sagemaker").list_tags(ResourceArn=arn)["Tags"]}
+        return f"/{self.name}-" in arn or tags.get(DEPLOYMENT_TAG) == self.name
 
 
 def _patterns() -> Iterator[dict[str, Any]]:

@@ -204,7 +204,7 @@ def test_leftovers_offers_nothing_that_a_rollout_needs(made: Callable[..., Envir
     assert offered(environment) == set()
     assert environment.stack_status().endswith("_IN_PROGRESS"), "it was asked in the middle of the rollout"
     environment.release()
-    until(lambda: len(sagemaker.list_endpoint_configs(NameContains=NAME)["EndpointConfigs"]) == 1)
+    until(lambda: len(environment.configurations()) == 1)
     kept = sagemaker.describe_endpoint(EndpointName=NAME)["EndpointConfigName"]
     assert kept != before
     assert offered(environment) == set()

@@ -55,6 +55,11 @@ UNWITNESSED = [
         r"|application-autoscaling:(Describe|ListTags|Tag|Untag)",
         "CloudFormation's schemas list it for reading a resource and changing its tags, which it does not do here.",
     ),
+    (
+        "ServingUpdate",
+        r"resource \S+:(model|endpoint-config)/[\w-]+-serving-\* ",
+        "CloudFormation begins these names with the logical id; a name that begins with the stack's is allowed for.",
+    ),
     ("ServingUpdate", "BacklogWithoutCapacity", "Only an asynchronous endpoint has this alarm."),
     ("Schedule|TurnO", "lambda:InvokeFunction", "The local Scheduler calls functions without asking for the right."),
 ]

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from stacks.names import SERVING_RESOURCE_TYPES
 from stacks.policies.acknowledged import is_accepted
-from stacks.serving.generated_names import Noun, logical_id, name_pattern
+from stacks.serving.generated_names import Noun, logical_id, name_patterns
 from tests.contract.conftest import connect
 from tests.contract.test_authorisation import as_role, role, statement
 from tests.contract.test_service_roles import CLOUDFORMATION, alarm, ended, refusals
@@ -110,13 +110,17 @@ def test_a_promotion_makes_a_model_under_the_name_that_cloudformation_gives(capt
 
 @pytest.mark.parametrize("prefix", ["bins-dev", "binventory-dev", "warehouse-north-east-prod"])
 @pytest.mark.parametrize("noun", ["model", "endpoint-config"])
-@pytest.mark.parametrize("longest", [40, 63])
-def test_the_role_may_use_names_that_cloudformation_cuts_short(prefix: str, noun: Noun, longest: int) -> None:
-    """It cuts the logical id, so that `-` and twelve random characters find room."""
-    name = f"{logical_id(prefix, noun)[: longest - 13]}-a1b2c3d4e5f6"
-    pattern = name_pattern(prefix, noun)
-    assert fnmatchcase(name, pattern) and not fnmatchcase("theirs", pattern)
-    assert is_accepted(f"AwsSolutions-IAM5[Resource::arn:aws:sagemaker:us-east-1:<AWS::AccountId>:{noun}/{pattern}]")
+def test_the_role_may_use_names_that_cloudformation_cuts_short(prefix: str, noun: Noun) -> None:
+    """It cuts the logical id, and the stack's name if that comes first: twelve random characters need room."""
+    own, stack_name = logical_id(prefix, noun), f"{prefix}-serving"
+    patterns = name_patterns(stack_name, prefix, noun)
+    starts = (own[: 40 - 13], own[: 63 - 13], f"{stack_name}-{own}"[: 63 - 13], f"{stack_name[:24]}-{own[:25]}")
+    for start in starts:
+        assert any(fnmatchcase(f"{start}-a1b2c3d4e5f6", pattern) for pattern in patterns)
+    for pattern in patterns:
+        assert not fnmatchcase("theirs", pattern)
+        arn = f"arn:aws:sagemaker:us-east-1:<AWS::AccountId>:{noun}/{pattern}"
+        assert is_accepted(f"AwsSolutions-IAM5[Resource::{arn}]")
 
 
 def test_an_update_that_leaves_the_role_to_cloudformation_is_refused(captured: Captured) -> None:
