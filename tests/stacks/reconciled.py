@@ -312,9 +312,8 @@ class Environment:
         sagemaker = self.aws("sagemaker")
         for config in self.configurations():
             sagemaker.delete_endpoint_config(EndpointConfigName=config)
-        for model in sagemaker.list_models(MaxResults=100)["Models"]:
-            if self._owns(model["ModelArn"]):
-                sagemaker.delete_model(ModelName=model["ModelName"])
+        for model in self.models():
+            sagemaker.delete_model(ModelName=model)
         for item in self.aws("s3").list_objects_v2(Bucket=self.name).get("Contents", []):
             self.aws("s3").delete_object(Bucket=self.name, Key=item["Key"])
         self.aws("s3").delete_bucket(Bucket=self.name)
@@ -330,6 +329,11 @@ class Environment:
         """Names of its endpoint configurations."""
         listed = self.aws("sagemaker").list_endpoint_configs(MaxResults=100)["EndpointConfigs"]
         return [config["EndpointConfigName"] for config in listed if self._owns(config["EndpointConfigArn"])]
+
+    def models(self) -> list[str]:
+        """Names of its models."""
+        listed = self.aws("sagemaker").list_models(MaxResults=100)["Models"]
+        return [model["ModelName"] for model in listed if self._owns(model["ModelArn"])]
 
     def _owns(self, arn: str) -> bool:
         """CloudFormation's names for models and configurations leave out the stack's, their tags do not."""

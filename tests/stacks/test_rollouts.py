@@ -24,12 +24,7 @@ def serving(made: Made) -> Environment:
 
 def configurations(one: Environment) -> dict[str, set[str]]:
     """Names of the environment's endpoint configurations and models."""
-    listed = one.aws("sagemaker").list_endpoint_configs(MaxResults=100)["EndpointConfigs"]
-    models = one.aws("sagemaker").list_models(MaxResults=100)["Models"]
-    return {
-        "configurations": {item["EndpointConfigName"] for item in listed if one.name in item["EndpointConfigName"]},
-        "models": {item["ModelName"] for item in models if one.name in item["ModelName"]},
-    }
+    return {"configurations": set(one.configurations()), "models": set(one.models())}
 
 
 def config_of(one: Environment) -> str:
