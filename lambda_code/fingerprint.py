@@ -128,6 +128,9 @@ def _address(name: str, text: str) -> _Address:
     bucket, _, key = text.removeprefix(_SCHEME).partition("/")
     if not text.startswith(_SCHEME) or not bucket:
         raise FingerprintError(f"{name} {text!r} is no address like s3://bucket/prefix/")
+    # Here, where nothing bills yet: the job that gets a longer one, or the registration of the model, would fail.
+    if problem := names.problem_of_address(text, registered=name != names.LABELS_URI):
+        raise FingerprintError(f"{name} {text} {problem}")
     return _Address(name, text, bucket, key)
 
 

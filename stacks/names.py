@@ -6,6 +6,7 @@ Packed with the functions, so it needs no package.
 from __future__ import annotations
 
 import string
+import unicodedata
 from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote, unquote
@@ -74,6 +75,9 @@ ARCHIVE: Final = "archive"
 """Property of a model package: the digest of its archive, which is that of serving.json and names that of the graph."""
 
 
+_LONGEST_ARGUMENT: Final = 256
+
+
 def continuing_pipeline(prefix: str, first: str) -> str:
     """The pipeline that continues on demand with the step `first`, for example `binventory-dev-on-demand-train`."""
     return f"{prefix}-on-demand-{first.lower()}"
@@ -90,6 +94,27 @@ def command_of(prefix: str, words: str) -> str:
     It names the environment: without that it would be about `dev`.
     """
     return f"binventory {words} --env {prefix.rpartition('-')[2]}"
+
+
+def problem_of_address(address: str, *, registered: bool) -> str:
+    """What SageMaker does not take in an address that jobs get, as `must ...`; empty where it takes it.
+
+    Args:
+        registered: whether a model package keeps the address as well, in one of its properties.
+    """
+    if len(address) > _LONGEST_ARGUMENT:
+        return f"must have at most {_LONGEST_ARGUMENT} characters: SageMaker gives no longer argument to a job"
+    wrong = [letter for letter in address if not _is_of_a_property(letter)]
+    if registered and wrong:
+        return (
+            f"must be without {wrong[0]}, which SageMaker takes in no property of a model package: "
+            "give the folder above it, or copy the objects below a name without it"
+        )
+    return ""
+
+
+def _is_of_a_property(letter: str) -> bool:
+    return letter in "_.:/=+-@" or unicodedata.category(letter)[0] in "LNZ"
 
 
 def in_one_line(addresses: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from stacks.settings.section import Section, s3_uri_or
 class DataSettings(Section):
     """The bin photos: where they are, and which are used."""
 
-    photos_uri: Annotated[str, s3_uri_or()]
+    photos_uri: Annotated[str, s3_uri_or(registered=True)]
     """Prefix that holds `bin-images/` and `metadata/`."""
     labels_uri: Annotated[str, s3_uri_or("none")]
     """A CSV file with image_id and count that replaces the metadata, or `none`."""

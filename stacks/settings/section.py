@@ -8,6 +8,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 from pydantic_core import PydanticCustomError
 
+from stacks.names import problem_of_address
+
 
 class Section(BaseModel):
     """A group of settings: immutable; unknown keys are refused."""
@@ -40,8 +42,12 @@ _IN_POLICIES = re.compile(r"\*|\?|\$\{")
 """What an IAM policy reads as a pattern or as a variable."""
 
 
-def s3_uri_or(*words: str) -> AfterValidator:
-    """Accepts one of the words, or an S3 address that a policy of IAM can name as it is."""
+def s3_uri_or(*words: str, registered: bool = False) -> AfterValidator:
+    """Accepts one of the words, or an S3 address that a policy of IAM can name as it is and that jobs can get.
+
+    Args:
+        registered: whether a model package keeps the address as well.
+    """
 
     def check(value: str) -> str:
         if value in words:
@@ -54,6 +60,8 @@ def s3_uri_or(*words: str) -> AfterValidator:
                     "give the folder above it, or copy the objects below a name without it",
                     found=found[0],
                 )
+            if problem := problem_of_address(value, registered=registered):
+                raise wrong_setting("{problem}", problem=problem)
             return value
         raise wrong_setting("must be {allowed}", allowed=" or ".join([*words, "an address like s3://bucket/prefix/"]))
 

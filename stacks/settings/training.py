@@ -52,7 +52,7 @@ class TrainingSettings(SpotJobSettings):
     """`head` fits the last layers on features that are computed once; `full` trains the whole network."""
     backbone: Backbone
     """The network below the head: torchvision's, EfficientNet-Lite, or `small`, a few layers for tests."""
-    weights: Annotated[str, s3_uri_or("packaged", "torchvision", "none")]
+    weights: Annotated[str, s3_uri_or("packaged", "torchvision", "none", registered=True)]
     """Initial weights of the backbone: ImageNet weights of torchvision or of an installed package (EfficientNet-Lite),
     an S3 object, or none (random)."""
     features: Literal["stages", "last"] = "stages"

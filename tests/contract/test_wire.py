@@ -25,7 +25,7 @@ from local_aws.core.errors import AwsError
 from local_aws.core.listing import cut, list_page
 from local_aws.core.objects import ObjectStore, S3Uri
 from local_aws.core.protocol import TARGETS
-from local_aws.core.shapes import operation_model, violations
+from local_aws.core.shapes import operation_model, service_model, violations
 from local_aws.core.store import Store
 from local_aws.core.wire import call
 from local_aws.hosting.model_data import place_model
@@ -84,6 +84,25 @@ def test_every_kind_of_violation_names_the_member(request_: dict[str, Any], word
     """The violation has the path and the constraint."""
     found = violations(operation_model("CreateEndpointConfig").input_shape, request_)
     assert any(all(word in violation for word in words) for violation in found), found
+
+
+@pytest.mark.parametrize("service", [*TARGETS, "sagemaker-runtime"])
+def test_every_pattern_of_a_model_is_held_to(service: str) -> None:
+    """They are Java's; Python reads each, so none lets every text pass."""
+    model = service_model(service)
+    for shape in (model.shape_for(name) for name in model.shape_names):
+        if shape.type_name == "string":
+            violations(shape, "any")  # raises re.error where Python cannot read the pattern
+
+
+@pytest.mark.parametrize(
+    ("value", "held"), [("s3://b/Größe 1/", True), ("s3://b/hall#1/", False), ("(1)", False)]
+)
+def test_a_property_of_a_model_package_has_the_characters_that_sagemaker_takes(value: str, held: bool) -> None:
+    request = {"ModelPackageGroupName": "bins", "CustomerMetadataProperties": {"photos_uri": value}}
+    found = violations(operation_model("CreateModelPackage").input_shape, request)
+    assert bool(found) is not held
+    assert held or "customerMetadataProperties.photos_uri" in found[0]
 
 
 def test_a_wrong_reply_never_leaves(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:

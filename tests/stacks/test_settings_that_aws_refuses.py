@@ -61,6 +61,10 @@ def test_a_time_zone_of_this_machine_only_is_refused(monkeypatch: pytest.MonkeyP
         ("EC2__SUBNET_IDS", '["subnet-0123456789", "subnet-0123456789"]', "must not repeat a subnet"),
         ("SECURITY__PERMISSIONS_BOUNDARY", "arn:aws-cn:iam::aws:policy/Bins", "security.permissions_boundary"),
         ("GITHUB__BRANCH", "größe", "github.branch = 'größe'"),
+        ("DATA__PHOTOS_URI", "s3://bins/hall#1/", "must be without #, which SageMaker takes in no property of a model"),
+        ("TRAINING__WEIGHTS", "s3://bins/resnet50(1).pth", "must be without (, which SageMaker takes in no property"),
+        ("DATA__PHOTOS_URI", f"s3://bins/{'a' * 247}", "must have at most 256 characters"),
+        ("DATA__LABELS_URI", f"s3://bins/{'a' * 247}", "must have at most 256 characters"),
         ("TAGS", '{"Project": "other"}', "must not set Project: the stacks set it"),
         ("TAGS", '{"Owner": "a", "owner": "b"}', "must not repeat a key, also not with other capitals: owner"),
     ],
@@ -71,6 +75,17 @@ def test_a_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, field: str,
     with pytest.raises(InvalidSettingsError) as caught:
         load("dev")
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "address"),
+    [("DATA__PHOTOS_URI", f"s3://bins/Größe 1/{'a' * 238}"), ("DATA__LABELS_URI", "s3://bins/labels #1 (new).csv")],
+)
+def test_an_address_that_jobs_and_the_registry_take(monkeypatch: pytest.MonkeyPatch, field: str, address: str) -> None:
+    """Labels are in no property of a model package."""
+    monkeypatch.setenv(f"BINVENTORY_{field}", address)
+    found = load("dev").data
+    assert address in (found.photos_uri, found.labels_uri)
 
 
 @pytest.mark.parametrize(
