@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, Final
 
 from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Shape, StructureShape
 
@@ -39,6 +39,10 @@ _OTHERWISE = (
     ("}-_]", r"}\-_]"),  # no range: a class, and a hyphen
 )
 _NUMBERS = {"integer", "long", "float", "double"}
+
+
+LATER: Final = object()
+"""Stands in a request for a value that is not known yet: it satisfies every shape."""
 
 
 @lru_cache
@@ -79,6 +83,8 @@ def without_nulls(shape: Shape | None, value: Any) -> Any:
 
 
 def _walk(shape: Shape, value: object, path: str) -> Iterator[str]:
+    if value is LATER:
+        return
     if isinstance(shape, StructureShape):
         yield from _walk_structure(shape, value, path)
     elif isinstance(shape, ListShape):

@@ -8,12 +8,18 @@ from typing import Any
 
 _TOKEN = re.compile(r"\.?([A-Za-z_][\w-]*)|\[(\d+)\]|\[(?:'([^']*)'|\"([^\"]*)\")\]")
 
+_EXPRESSIONS = ("Get", "Std:Join", "Std:JsonGet")
 JsonReader = Callable[[str, str], Any]
 """Reads a property file: (step, name of the property file) -> decoded JSON."""
 
 
 class ExpressionError(Exception):
     """An expression without a value; the message becomes the step's FailureReason."""
+
+
+def is_expression(value: Any) -> bool:
+    """Whether a value of a definition is replaced by another one when its step runs."""
+    return isinstance(value, dict) and len(value) == 1 and not value.keys().isdisjoint(_EXPRESSIONS)
 
 
 def parse_path(text: str) -> list[str | int]:

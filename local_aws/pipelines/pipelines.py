@@ -15,6 +15,7 @@ from local_aws.core.objects import S3Uri
 from local_aws.core.protocol import Document
 from local_aws.core.wire import describe, summarise
 from local_aws.jobs.running import Jobs, from_before
+from local_aws.pipelines.arguments import check_arguments
 from local_aws.pipelines.definition import read_definition
 from local_aws.pipelines.execution_record import ENDED, STEPS, ExecutionRecord, forget_successes
 from local_aws.pipelines.execution_record import FAMILY as EXECUTIONS
@@ -263,7 +264,7 @@ def _definition(context: Context, request: Document) -> str:
             text = client.get_object(Bucket=where.bucket, Key=where.key, **version)["Body"].read().decode()
         except client.exceptions.ClientError as error:
             raise validation(f"The pipeline definition at {where} cannot be read: {error}") from None
-    read_definition(text)
+    check_arguments(read_definition(text).steps.values())
     return json.dumps(json.loads(text), separators=(",", ":"))
 
 

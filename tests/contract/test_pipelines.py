@@ -428,10 +428,64 @@ def test_definitions_are_checked_when_they_are_made(client: ClientFactory, defin
 
 def test_a_request_that_aws_refuses_fails_the_step(client: ClientFactory) -> None:
     step = processing_step("Odd", "true")
-    step["Arguments"]["ProcessingResources"]["ClusterConfig"]["InstanceType"] = "ml.abacus"
-    steps = run(client, "odd", step)
+    step["Arguments"]["ProcessingResources"]["ClusterConfig"]["InstanceType"] = get("Parameters.Machine")
+    machine = {"Name": "Machine", "Type": "String", "DefaultValue": "ml.abacus"}
+    create(client, "odd", step, parameters=[machine])
+    arn = execute(client, "odd")
+    finished_execution(client, arn)
+    steps = steps_of(client, arn)
     assert "Failed to invoke sagemaker:CreateProcessingJob" in steps["Odd"]["FailureReason"]
     assert "Value 'ml.abacus'" in steps["Odd"]["FailureReason"]
+
+
+def changed_step(*path: str, to: Any) -> dict[str, Any]:
+    """A step of which one argument is another, or is one more; `None` leaves it out."""
+    step = processing_step("Odd", "true")
+    place = step["Arguments"]
+    for part in path[:-1]:
+        place = place[part]
+    if to is None:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = to
+    return step
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (changed_step("AppSpecifikation", to={}), "Arguments of step Odd has unknown members: AppSpecifikation"),
+        (changed_step("AppSpecification", "Image", to="any"), "Unknown member 'appSpecification.image'"),
+        (changed_step("AppSpecification", to=None), "Value null at 'appSpecification'"),
+        (
+            changed_step("ProcessingResources", "ClusterConfig", "InstanceType", to="ml.abacus"),
+            "Model Validation failed: step Odd: Value 'ml.abacus' at 'processingResources.clusterConfig.instanceType'",
+        ),
+        (
+            changed_step("AppSpecification", "ContainerArguments", to=["a" * 257]),
+            "Member must have length less than or equal to 256",
+        ),
+        (changed_step("AppSpecification", "ContainerArguments", to=get("Parameters.P") | {"X": 1}), "must be a list"),
+        (
+            {"Name": "Kept", "Type": "RegisterModel", "Arguments": {"ModelPackageName": "bins"}},
+            "Arguments of step Kept has unknown members: ModelPackageName",
+        ),
+    ],
+)
+def test_arguments_that_no_request_may_have_are_refused_with_the_definition(
+    client: ClientFactory, step: dict[str, Any], words: str
+) -> None:
+    """Also of a step that would never run, so that a deployment fails and not the first execution."""
+    sagemaker, name = client("sagemaker"), f"bins-{uuid.uuid4().hex[:8]}"
+    conditions = [{"Type": "Equals", "LeftValue": 1, "RightValue": 1}]
+    branches = {"Conditions": conditions, "IfSteps": [], "ElseSteps": [step]}
+    wrong = {"Name": "Choice", "Type": "Condition", "Arguments": branches}
+    with pytest.raises(ClientError, match="Unable to parse pipeline definition") as caught:
+        create(client, name, wrong)
+    assert words in str(caught.value)
+    create(client, name, processing_step("Fine", "true"))
+    with pytest.raises(ClientError, match="Unable to parse pipeline definition"):
+        sagemaker.update_pipeline(PipelineName=name, PipelineDefinition=define(wrong))
 
 
 def test_a_definition_in_s3_is_read_in_the_version_that_is_named(client: ClientFactory) -> None:

@@ -95,9 +95,7 @@ def test_every_pattern_of_a_model_is_held_to(service: str) -> None:
             violations(shape, "any")  # raises re.error where Python cannot read the pattern
 
 
-@pytest.mark.parametrize(
-    ("value", "held"), [("s3://b/Größe 1/", True), ("s3://b/hall#1/", False), ("(1)", False)]
-)
+@pytest.mark.parametrize(("value", "held"), [("s3://b/Größe 1/", True), ("s3://b/hall#1/", False), ("(1)", False)])
 def test_a_property_of_a_model_package_has_the_characters_that_sagemaker_takes(value: str, held: bool) -> None:
     request = {"ModelPackageGroupName": "bins", "CustomerMetadataProperties": {"photos_uri": value}}
     found = violations(operation_model("CreateModelPackage").input_shape, request)
