@@ -36,6 +36,7 @@ from botocore.config import Config
 from benchmarks import REPOSITORY, RUNTIME
 from benchmarks.claims import claim
 from benchmarks.object_server import BUCKET
+from binventory.cost import prices
 from ingestion.intake import SHORTER_SIDE, Workbench, plain_jpeg_size
 from ingestion.source import BinSource
 from ingestion.throttle import in_order
@@ -45,10 +46,9 @@ from photo import open_photo, resize_shorter_side
 # The whole data set: listed photos, and at most those with a count of 1 to 5.
 WHOLE_LISTED: Final = 535_234
 WHOLE_KEPT: Final = 324_735
-# Four hyperthreads, counted as the two cores that they share; price in us-east-1, as in binventory/cost/prices.json.
+# Four hyperthreads, counted as the two cores that they share.
 MACHINE: Final = "ml.m5.xlarge"
 CORES_A_MACHINE: Final = 2
-DOLLARS_AN_HOUR: Final = 0.23
 # Image pull, listing and the upload of the shards.
 START_HOURS: Final = 6 / 60
 URL: Final = f"s3://{BUCKET}/"
@@ -302,9 +302,10 @@ def plan(*, kept: float, skipped: float) -> None:
     total = WHOLE_KEPT * kept + (WHOLE_LISTED - WHOLE_KEPT) * skipped
     each = f"{1000 * kept:.2f} ms a photo kept, {1000 * skipped:.2f} ms for any other"
     print(f"the whole dataset: {total / 3600:.2f} core hours, {each}")
+    known = prices.load("us-east-1")
     for machines in (1, 2, 4, 8):
         hours = total / 3600 / machines / CORES_A_MACHINE + START_HOURS
-        dollars = hours * machines * DOLLARS_AN_HOUR
+        dollars = hours * machines * known.instance_hour(MACHINE)
         print(f"  {machines} x {MACHINE}: {60 * hours:.0f} minutes, ${dollars:.2f}", flush=True)
 
 

@@ -15,9 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,8 +24,9 @@ from pathlib import Path
 import torch
 
 import embed
-from benchmarks import REPOSITORY, RUNTIME
+from benchmarks.accelerating.jobs import finish, start
 from benchmarks.claims import claim
+from benchmarks.endpoint.load import free_port
 from benchmarks.learning.arithmetic import engine, engine_near_the_limit
 from benchmarks.learning.recipe import loader, trial_in_the_loop
 from benchmarks.learning.world import (
@@ -41,6 +39,7 @@ from benchmarks.learning.world import (
     rounded,
     trial,
 )
+from benchmarks.scripts import script
 from binventory.core.processors import usable_cpus
 from fitting.ranks import Ranks
 from photo import Preprocessing
@@ -147,27 +146,24 @@ def scaling(world: World) -> None:
 
 def fine_tune(world: World, size: int) -> float:
     """Seconds of training on `size` local processes, without their start."""
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-        listener.close()
-        processes = []
-        for rank in range(size):
-            hosts = [f"algo-{number + 1}" for number in range(size)]
-            environment = {
-                **os.environ, "OMP_NUM_THREADS": "1", "SM_HOSTS": json.dumps(hosts), "SM_CURRENT_HOST": hosts[rank],
-                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "SAGEMAKER_BASE_DIR": f"{folder}/{rank}",
-                "PYTHONPATH": os.pathsep.join(map(str, RUNTIME)),
-            }  # fmt: skip
-            shards = [part for split in READ_BY_TRAIN for part in (f"--{split}", str(world.shards(split)))]
-            command = [
-                sys.executable, str(REPOSITORY / "training_code" / "train.py"), "--strategy", "full", "--backbone",
-                "resnet18", "--weights", "none", "--epochs", "1", "--batch-size", "32", "--threads", "1", *shards,
-            ]  # fmt: skip
-            processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
-        if any(process.wait() for process in processes):
-            raise SystemExit("a process of the scaling benchmark failed")
-        seconds: float = json.loads((Path(folder) / "0" / "model" / "metrics.json").read_text())["seconds"]
+    hosts = [f"algo-{number + 1}" for number in range(size)]
+    shards = [part for split in READ_BY_TRAIN for part in (f"--{split}", str(world.shards(split)))]
+    command = [
+        script("train.py"), "--strategy", "full", "--backbone", "resnet18", "--weights", "none", "--epochs", "1",
+        "--batch-size", "32", "--threads", "1", *shards,
+    ]  # fmt: skip
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        logs = [Path(folder) / f"{host}.log" for host in hosts]
+        processes = [
+            start(command, log, {
+                "OMP_NUM_THREADS": "1", "SM_HOSTS": json.dumps(hosts), "SM_CURRENT_HOST": host,
+                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "SAGEMAKER_BASE_DIR": f"{folder}/{host}",
+            })
+            for host, log in zip(hosts, logs, strict=True)
+        ]  # fmt: skip
+        finish(*processes, logs=logs)
+        seconds: float = json.loads((Path(folder) / hosts[0] / "model" / "metrics.json").read_text())["seconds"]
         return seconds
 
 

@@ -57,10 +57,14 @@ def start(program: Sequence[str], log: Path, environment: Mapping[str, str] | No
 
 
 def finish(*processes: subprocess.Popen[bytes], logs: Sequence[Path]) -> None:
-    """Wait for all of them. Raises SystemExit with the end of its output where one fails."""
-    codes = [process.wait() for process in processes]
-    for code, log in zip(codes, logs, strict=True):
-        scripts.require_success(log.stem, code, log.read_text(errors="replace"))
+    """Wait for all of them. Raises SystemExit with the end of its output where one fails; the others are ended."""
+    try:
+        for process, log in zip(processes, logs, strict=True):
+            scripts.require_success(log.stem, process.wait(), log.read_text(errors="replace"))
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def job(name: str, *flags: str, log: Path, environment: Mapping[str, str] | None = None) -> None:
