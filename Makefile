@@ -11,8 +11,8 @@ NAMED := $(if $(filter file default,$(origin PYTHON)),,--named)
 SAY := $(if $(filter setup setup-dev,$(MAKECMDGOALS)),--say)
 SET_UP = PATH="$$OUTER_PATH"; command -v "$(PYTHON)" > /dev/null || { echo "CPython 3.11 to 3.14 is needed, and there is no $(PYTHON). Choose another: make PYTHON=python3.12 setup" >&2; exit 1; }; \
 	"$(PYTHON)" environment/start.py $(NAMED) $(SAY) --torch "$(TORCH)" --torch-index "$(TORCH_INDEX)"
-LOCKS := requirements.txt requirements-dev.txt requirements-torch.txt requirements-scanners.txt training_code/requirements.txt \
-	training_code/requirements-mlflow.txt inference_code/requirements.txt
+LOCKS := requirements.txt requirements-dev.txt requirements-torch.txt requirements-scanners.txt requirements-tools.txt \
+	training_code/requirements.txt training_code/requirements-mlflow.txt inference_code/requirements.txt
 # Of which `make test-clients` makes environments: what others wrote, as others have it.
 CLIENTS := awscli s3fs_client sagemaker_core sagemaker_v2 sagemaker_v3
 # Universal: one lock for Linux and macOS and for every supported Python.
@@ -103,7 +103,7 @@ wheels: setup ## Download the packages of jobs that run in a network (network.mo
 		--dest build/wheels --requirement training_code/requirements.txt
 
 sbom: setup-dev ## List all packages as CycloneDX: build/sbom/*.cdx.json
-	mkdir -p build/sbom
+	rm -rf build/sbom && mkdir -p build/sbom
 	for lock in $(LOCKS); do \
 		$(BIN)/cyclonedx-py requirements "$$lock" --output-reproducible --output-format JSON --no-validate \
 			--output-file "build/sbom/$$(tr / - <<< "$${lock%.txt}").cdx.json" || exit 1; \

@@ -61,7 +61,8 @@ def main() -> int:
         return install(sys.argv[1:])
     kept = os.path.join(ROOT, ".venv", "bin", "python")
     if "--named" not in sys.argv and is_wanted(kept):
-        return subprocess.run([kept, *sys.argv]).returncode
+        # In the place of this process, which Ctrl-C would end with a traceback.
+        os.execv(kept, [kept, *sys.argv])
     names = [f"python{OLDEST[0]}.{minor}" for minor in range(NEWEST[1], OLDEST[1] - 1, -1)]
     there = [name for name in names if is_wanted(name)]
     sys.stderr.write(f"CPython {WANTED} is needed, {wrong} ({sys.executable}).\n")

@@ -271,6 +271,18 @@ def test_an_unsupported_python_is_refused_at_once(checkout: Path, version: tuple
     assert not (checkout / ".venv").exists()
 
 
+def test_the_interpreter_of_the_environment_takes_the_place_of_one_that_is_not_supported(checkout: Path) -> None:
+    """Another process that waits for it would be ended by Ctrl-C with a traceback."""
+    kept = checkout / ".venv" / "bin" / "python"
+    kept.parent.mkdir(parents=True)
+    kept.write_text('#!/bin/sh\n[ "$1" = -c ] || echo $$ "$@"\n')
+    kept.chmod(0o755)
+    old = other_python(checkout.parent / "other", (3, 10, 13))
+    with subprocess.Popen([old, "environment/start.py", "--dev"], cwd=checkout, stdout=subprocess.PIPE) as started:
+        said = started.communicate()[0].decode()
+    assert said == f"{started.pid} environment/start.py --dev\n"
+
+
 def test_the_launcher_says_what_to_do_before_the_set_up(checkout: Path) -> None:
     done = subprocess.run([str(checkout / "binventory.sh"), "doctor"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (3, "")

@@ -326,12 +326,13 @@ def test_what_is_inside_is_listed_with_its_hashes() -> None:
     # What make would set up first is there already.
     done = subprocess.run(["make", "SET_UP=true", *make], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "7 lists, valid by the schema of CycloneDX" in done.stdout
+    assert "8 lists, valid by the schema of CycloneDX" in done.stdout
     listed = {path.name: json.loads(path.read_text()) for path in (REPOSITORY / "build/sbom").glob("*.cdx.json")}
     known = {
         "requirements": "openvino", "requirements-dev": "pytest", "requirements-torch": "torchvision",
         "training_code-requirements": "onnxruntime", "training_code-requirements-mlflow": "mlflow-skinny",
         "inference_code-requirements": "openvino", "requirements-scanners": "cfn-lint",
+        "requirements-tools": "uv",
     }  # fmt: skip
     assert {name.removesuffix(".cdx.json") for name in listed} == set(known)
     for name, document in listed.items():
