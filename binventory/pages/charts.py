@@ -18,7 +18,8 @@ _ROW = 24
 _SERIES = 6
 """Classes that the stylesheet has for series: `s0` to `s5`."""
 _DASHES = ("", "6 3", "2 3", "8 3 2 3")
-_MOST = 1e300
+_MOST = 1e100
+_SAME = 1e-12
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,9 @@ class _Axis:
     def over(cls, values: Sequence[float], start: float, end: float, *, log: bool = False) -> _Axis:
         scaled = [math.log10(value) if log else value for value in values]
         low, high = min(scaled), max(scaled)
-        # Around one value an axis is as long as it must be to be seen beside the value.
-        margin = (high - low) * 0.04 or max(0.5, abs(high) / 10)
+        most, spread = max(abs(low), abs(high)), high - low
+        # Around one value, or values that are one but for rounding, an axis is as long as can be seen beside them.
+        margin = spread * 0.04 if spread > max(most * _SAME, 1 / _MOST) else max(0.5, most / 10)
         return cls(low - margin, high + margin, start, end, log)
 
     def place(self, value: float) -> float:
@@ -136,7 +138,7 @@ def _line(series: Series, style: str, dash: str, x_axis: _Axis, y_axis: _Axis) -
 
 
 def _drawable(x: float, y: float, *, log_x: bool = False, log_y: bool = False) -> bool:
-    """Whether a point has a place: nearer to the largest or smallest number, the ends of an axis have none."""
+    """Whether a point has a place: of much larger or smaller numbers, the ends of an axis cannot be computed."""
     logarithmic = (value for value, log in ((x, log_x), (y, log_y)) if log)
     return all(abs(value) < _MOST for value in (x, y)) and all(value > 1 / _MOST for value in logarithmic)
 

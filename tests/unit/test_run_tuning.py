@@ -7,13 +7,15 @@ import re
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
 from binventory.cli.summary import print_result
 from binventory.cli.watch import trials_table
 from binventory.core.journal import Journal
 from binventory.executions import Trial
-from binventory.pages.charts import Series, lines
+from binventory.pages.charts import Dot, Series, lines, scatter
 from binventory.rehearsal.result import Result
 from binventory.report.page import render
 from binventory.report.record import Curve, epochs
@@ -84,7 +86,7 @@ def test_learning_rates_that_lie_close_together_have_an_axis(rates: tuple[str, .
     assert places == sorted(places, key=float)
 
 
-@pytest.mark.parametrize("loss", ["1e20", "1e307", "0"])
+@pytest.mark.parametrize("loss", ["1e20", "1e307", "0", "1e-320"])
 def test_a_run_whose_only_loss_is_far_off_has_its_page(loss: str) -> None:
     """A training that diverged in its only epoch; its trial as well."""
     diverged = Curve("train", epochs([f"epoch=1 train:loss={loss} validation:loss={loss}"]))
@@ -100,3 +102,14 @@ def test_values_beside_an_axis_are_told_apart() -> None:
     labels = re.findall(r'text-anchor="end">([^<]+)<', drawn)
     assert len(set(labels)) == len(labels) >= 3
     assert all(2.302585 < float(label) < 2.302586 for label in labels)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.floats(), st.floats()), max_size=4), st.booleans(), st.booleans())
+def test_every_number_is_drawn_or_left_out(points: list[tuple[float, float]], log_x: bool, log_y: bool) -> None:
+    dots = [Dot(x, y, "1", "note") for x, y in points]
+    for drawn in (
+        lines("Loss", [Series("train", points)], x_label="epoch", log_y=log_y),
+        scatter("Trials", dots, x_label="rate", log_x=log_x, log_y=log_y),
+    ):
+        assert not re.search(r"=.-?(nan|inf)", drawn)
