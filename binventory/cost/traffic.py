@@ -19,6 +19,8 @@ from binventory.cost.serving_advice import ServingAdvice, advise
 
 DAYS: Final = 14
 _DAY_SECONDS: Final = 86_400
+# An asynchronous endpoint publishes no Invocations: its answers are counted by the time that each has taken.
+_CALLS: Final = (("Invocations", "Sum"), ("ModelLatency", "SampleCount"))
 
 
 @dataclass(frozen=True)
@@ -41,20 +43,21 @@ def seen(aws: Aws, endpoint: str, variant: str, now: datetime) -> Traffic | None
     Raises:
         ClientError: the metrics may not be read.
     """
-    reply: dict[str, Any] = aws.client("cloudwatch").get_metric_statistics(
-        Namespace="AWS/SageMaker",
-        MetricName="Invocations",
-        Dimensions=[{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}],
-        StartTime=now - timedelta(days=DAYS),
-        EndTime=now,
-        Period=_DAY_SECONDS,
-        Statistics=["Sum"],
-    )
-    points = [point for point in reply["Datapoints"] if point["Sum"]]
-    if not points:
-        return None
-    first = min(point["Timestamp"] for point in points)
-    return Traffic(round(sum(point["Sum"] for point in points)), max(1.0, math.ceil((now - first) / timedelta(days=1))))
+    for metric, statistic in _CALLS:
+        reply: dict[str, Any] = aws.client("cloudwatch").get_metric_statistics(
+            Namespace="AWS/SageMaker",
+            MetricName=metric,
+            Dimensions=[{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}],
+            StartTime=now - timedelta(days=DAYS),
+            EndTime=now,
+            Period=_DAY_SECONDS,
+            Statistics=[statistic],
+        )
+        if points := [point for point in reply["Datapoints"] if point[statistic]]:
+            first = min(point["Timestamp"] for point in points)
+            days = max(1.0, math.ceil((now - first) / timedelta(days=1)))
+            return Traffic(round(sum(point[statistic] for point in points)), days)
+    return None
 
 
 def advice(aws: Aws, names: Names, prices: Prices, now: datetime) -> ServingAdvice | None:

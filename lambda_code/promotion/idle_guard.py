@@ -9,6 +9,8 @@ from functions.aws import client
 from promotion.serving_stack import ServedEndpoint
 
 _MINUTE = 60
+# An asynchronous endpoint publishes no Invocations: its answers are counted by the time that each has taken.
+_CALLS = (("Invocations", "Sum"), ("ModelLatency", "SampleCount"))
 
 
 def idle_for(endpoint: ServedEndpoint, variant: str, seconds: float) -> str:
@@ -16,22 +18,25 @@ def idle_for(endpoint: ServedEndpoint, variant: str, seconds: float) -> str:
     now = datetime.datetime.now(datetime.UTC)
     if endpoint.status != "InService" or (now - endpoint.modified).total_seconds() < seconds:
         return ""
-    if _invocations(endpoint.name, variant, now - datetime.timedelta(seconds=seconds), now):
+    start = now - datetime.timedelta(seconds=seconds)
+    if any(_counted(endpoint.name, variant, start, now, *metric) for metric in _CALLS):
         return ""
     return f"endpoint {endpoint.name} had no invocation in {seconds / 3600:.3g} h"
 
 
-def _invocations(endpoint: str, variant: str, start: datetime.datetime, end: datetime.datetime) -> float:
+def _counted(
+    endpoint: str, variant: str, start: datetime.datetime, end: datetime.datetime, metric: str, statistic: str
+) -> float:
     start = start.replace(second=0, microsecond=0)  # a value is filed under the beginning of its minute
     seconds = (end - start).total_seconds()
     answer = client("cloudwatch").get_metric_statistics(
         Namespace="AWS/SageMaker",
-        MetricName="Invocations",
+        MetricName=metric,
         Dimensions=[{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}],
         StartTime=start,
         EndTime=end,
         # One bucket for all of it would do, but CloudWatch takes whole minutes and at most 1,440 buckets.
         Period=_MINUTE * max(1, math.ceil(seconds / 1440 / _MINUTE)),
-        Statistics=["Sum"],
+        Statistics=[statistic],
     )
-    return float(sum(point["Sum"] for point in answer["Datapoints"]))
+    return float(sum(point[statistic] for point in answer["Datapoints"]))

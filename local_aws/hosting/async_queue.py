@@ -158,7 +158,8 @@ class AsyncQueue:
         finally:
             instance.release()
         put, dimensions = self._context.metrics.put, fleet.spec.dimensions
-        put("AWS/SageMaker", "Invocations", 1, dimensions, unit="None")
+        # As on AWS, which publishes no Invocations of asynchronous endpoints.
+        put("AWS/SageMaker", "InvocationsProcessed", 1, dimensions, unit="Count")
         put("AWS/SageMaker", "Invocation4XXErrors", float(400 <= answer.status < 500), dimensions, unit="None")
         put("AWS/SageMaker", "Invocation5XXErrors", float(answer.status >= 500), dimensions, unit="None")
         microseconds = (time.perf_counter() - started) * 1e6

@@ -63,7 +63,10 @@ class Dashboard(Construct):
             _graph(
                 "Calls and errors",
                 [
-                    self._of_endpoint("Invocations", "Sum", "calls"),
+                    # Of an asynchronous endpoint there is no metric of calls.
+                    self._of_endpoint("ModelLatency", "SampleCount", "answers")
+                    if serving.mode == "async"
+                    else self._of_endpoint("Invocations", "Sum", "calls"),
                     self._of_endpoint("Invocation4XXErrors", "Sum", "refused (4xx)"),
                     self._of_endpoint("Invocation5XXErrors", "Sum", "failed (5xx)"),
                 ],

@@ -147,6 +147,19 @@ def test_an_answer_goes_to_s3_and_is_announced(client: ClientFactory, endpoint: 
     assert said["responseParameters"]["outputLocation"] == reply["OutputLocation"]
 
 
+def test_it_publishes_the_metrics_of_aws_and_no_invocations(client: ClientFactory, endpoint: str) -> None:
+    """By AWS's page on monitoring asynchronous endpoints, so that what looks at Invocations fails here, too."""
+    stored(client, put(client, endpoint)["OutputLocation"])
+    dimensions = [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": "primary"}]
+
+    def published() -> set[str]:
+        found = client("cloudwatch").list_metrics(Namespace="AWS/SageMaker", Dimensions=dimensions)["Metrics"]
+        names = {metric["MetricName"] for metric in found}
+        return names if "ModelLatency" in names else set()
+
+    assert until(published) == {"InvocationsProcessed", "Invocation4XXErrors", "Invocation5XXErrors", "ModelLatency"}
+
+
 def test_a_failure_goes_to_its_own_place(client: ClientFactory, endpoint: str) -> None:
     reply = put(client, endpoint, "refuse")
     assert "(400)" in stored(client, reply["FailureLocation"])

@@ -193,6 +193,25 @@ class TestIdleGuard:
         assert "had no invocation" in message and message.endswith(command_of(environment.name, "endpoint on"))
         assert environment.compare()["outcome"] == "left"
 
+    def test_the_answers_of_an_asynchronous_endpoint_count(
+        self, environment: Environment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It publishes no Invocations, as AWS's page on monitoring asynchronous endpoints says."""
+        cloudwatch = environment.aws("cloudwatch")
+        monkeypatch.setenv("VARIANT", "queued")
+        names = {"EndpointName": environment.name, "VariantName": "queued"}
+        took = {
+            "MetricName": "ModelLatency",
+            "Dimensions": [{"Name": name, "Value": value} for name, value in names.items()],
+            "Value": 8000,
+        }
+        cloudwatch.put_metric_data(Namespace="AWS/SageMaker", MetricData=[took])
+        changed = environment.aws("sagemaker").describe_endpoint(EndpointName=environment.name)["LastModifiedTime"]
+        age = datetime.datetime.now(datetime.UTC) - changed
+        monkeypatch.setenv("IDLE_SECONDS", str(age.total_seconds()))
+        assert environment.compare()["outcome"] == "left"
+        assert environment.asked[1] == "on"
+
     def test_an_approval_and_a_person_count_more(
         self, environment: Environment, monkeypatch: pytest.MonkeyPatch
     ) -> None:

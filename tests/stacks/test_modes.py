@@ -9,6 +9,7 @@ import pytest
 from stacks.names import SERVING_RESOURCE_TYPES
 from stacks.settings import InvalidSettingsError, Settings, load
 from tests.stacks.templates import as_list, changed, flat, only, resources, statements, synthesize
+from tests.stacks.test_monitoring import widgets
 
 
 def stacks_of(mode: str, **values: object) -> dict[str, dict[str, Any]]:
@@ -46,6 +47,15 @@ def test_a_serverless_endpoint_has_memory_and_concurrency_and_no_machines(server
     assert not resources(serverless, "AWS::ApplicationAutoScaling::ScalableTarget")
     assert only(serverless, "AWS::SageMaker::Model")["Properties"]["EnableNetworkIsolation"] is False
     assert serverless["Outputs"]["ServingMode"]["Value"] == "serverless"
+
+
+def test_the_dashboard_draws_answers_of_an_endpoint_that_publishes_no_calls(
+    queueing: dict[str, dict[str, Any]],
+) -> None:
+    shown = [widget["properties"] for widget in widgets(queueing["Monitoring"])]
+    (drawn,) = (graph["metrics"] for graph in shown if graph.get("title") == "Calls and errors")
+    assert drawn[0][:2] == ["AWS/SageMaker", "ModelLatency"] and drawn[0][-1]["stat"] == "SampleCount"
+    assert "Invocations" not in {line[1] for line in drawn}
 
 
 def test_an_asynchronous_endpoint_queues_and_scales_to_zero(queued: dict[str, Any]) -> None:

@@ -32,8 +32,9 @@ class Account:
 
     region = "us-east-1"
 
-    def __init__(self, *calls: float, stack: bool = True) -> None:
+    def __init__(self, *calls: float, stack: bool = True, metric: tuple[str, str] = ("Invocations", "Sum")) -> None:
         self.calls = calls
+        self.metric = metric
         self.stack = stack
         self.asked: dict[str, Any] = {}
 
@@ -50,9 +51,12 @@ class Account:
 
     def get_metric_statistics(self, **request: Any) -> dict[str, Any]:
         self.asked = request
+        name, statistic = self.metric
+        if (request["MetricName"], request["Statistics"]) != (name, [statistic]):
+            return {"Datapoints": []}
         days = range(len(self.calls), 0, -1)
         points = zip(days, self.calls, strict=True)
-        return {"Datapoints": [{"Timestamp": NOW - timedelta(days=day), "Sum": calls} for day, calls in points]}
+        return {"Datapoints": [{"Timestamp": NOW - timedelta(days=day), statistic: calls} for day, calls in points]}
 
 
 def test_serverless_is_compared_with_the_memory_that_the_setting_has_by_default() -> None:
@@ -97,8 +101,12 @@ def test_the_estimate_recommends_it_at_its_traffic() -> None:
 
 
 @pytest.mark.parametrize(("calls", "a_day"), [((70.0, 0.0, 30.0), 100 / 3), ((50.0,), 50)])
-def test_the_traffic_seen_counts_from_the_first_call(calls: tuple[float, ...], a_day: float) -> None:
-    account: Any = Account(*calls)
+@pytest.mark.parametrize("metric", [("Invocations", "Sum"), ("ModelLatency", "SampleCount")], ids=["", "asynchronous"])
+def test_the_traffic_seen_counts_from_the_first_call(
+    calls: tuple[float, ...], a_day: float, metric: tuple[str, str]
+) -> None:
+    """An asynchronous endpoint publishes no Invocations."""
+    account: Any = Account(*calls, metric=metric)
     found = traffic.seen(account, "binventory-dev", "primary", NOW)
     assert found is not None and found.a_day == pytest.approx(a_day)
     assert account.asked["EndTime"] - account.asked["StartTime"] == timedelta(days=traffic.DAYS)
