@@ -96,8 +96,11 @@ def _describe(sagemaker: Any, name: str) -> Mapping[str, Any] | None:
 
 
 def _step_of(sagemaker: Any, pipeline: str, job: Mapping[str, Any]) -> tuple[str, RunningExecution] | None:
-    """The step that a job (or the search that it is a trial of) belongs to, in an execution that runs."""
-    wanted = {job["TrainingJobArn"], job.get("TuningJobArn", "")}
+    """The step that a job (or the search that it is a trial of) belongs to, in an execution that runs.
+
+    SageMaker's operations do not all write the name in an ARN in the same letters, small or capital.
+    """
+    wanted = {job["TrainingJobArn"].lower(), job.get("TuningJobArn", "").lower()}
     pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
     for page in pages:
         for summary in page["PipelineExecutionSummaries"]:
@@ -105,7 +108,7 @@ def _step_of(sagemaker: Any, pipeline: str, job: Mapping[str, Any]) -> tuple[str
                 continue
             execution = _execution(sagemaker, summary["PipelineExecutionArn"])
             for step, (_, arn) in execution.jobs.items():
-                if arn in wanted:
+                if arn.lower() in wanted:
                     return step, execution
     return None
 

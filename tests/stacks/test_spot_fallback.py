@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import types
 import uuid
 import zipfile
 from typing import Any
@@ -171,6 +172,32 @@ def test_a_job_that_the_function_may_not_describe_is_not_ours(monkeypatch: pytes
         answers.add_client_error("describe_training_job", "ThrottlingException", "Rate exceeded")
         with pytest.raises(ClientError, match="Rate exceeded"):
             spot_fallback.handler(event("pipelines-0a1b2c3d4e5f-Train-ours"), None)
+
+
+@pytest.mark.parametrize("of_search", [False, True])
+def test_a_step_is_found_by_an_arn_in_other_letters(of_search: bool) -> None:
+    """One operation may keep the capitals of a job's name in its ARN, and another write them small."""
+    jobs = "arn:aws:sagemaker:us-east-1:123456789012"
+    kind, search = ("TuningJob", "hyper-parameter-tuning-job") if of_search else ("TrainingJob", "training-job")
+    shown = f"{jobs}:{search}/pipelines-2m8k1p0qyz3a-Train-aBcDeFgHiJ"
+    job = {"TrainingJobArn": f"{jobs}:training-job/any" if of_search else shown.lower(), f"{kind}Arn": shown.lower()}
+    pages = {
+        "list_pipeline_executions": {
+            "PipelineExecutionSummaries": [{"PipelineExecutionStatus": "Executing", "PipelineExecutionArn": "arn:e/1"}]
+        },
+        "list_pipeline_execution_steps": {
+            "PipelineExecutionSteps": [{"StepName": "Train", "Metadata": {kind: {"Arn": shown}}}]
+        },
+    }
+
+    class SageMaker:
+        """The two listings, each of one page."""
+
+        def get_paginator(self, operation: str) -> Any:
+            return types.SimpleNamespace(paginate=lambda **request: [pages[operation]])
+
+    found = spot_fallback._step_of(SageMaker(), "bins", job)
+    assert found is not None and (found[0], found[1].arn) == ("Train", "arn:e/1")
 
 
 def test_a_workflow_may_follow_where_it_goes_on_and_the_budget_guard_stops_it_there() -> None:
