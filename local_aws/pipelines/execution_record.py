@@ -84,14 +84,14 @@ class ExecutionRecord(Record):
         execution = self.read()
         stored = execution[STEPS][step.name]
         detail = {
-            "metadata": stored.get("Metadata", {}),
+            "metadata": _as_in_events(stored.get("Metadata", {})),
             "stepStartTime": _iso(stored["StartTime"]),
             "stepType": step.type,
             "stepName": step.name,
             "currentStepStatus": stored["StepStatus"],
             "pipelineArn": execution["PipelineArn"],
             "pipelineExecutionArn": self.key,
-            "cacheHitResult": stored.get("CacheHitResult", {}),
+            "cacheHitResult": _as_in_events(stored.get("CacheHitResult", {})),
         }
         if previous:
             detail["previousStepStatus"] = previous
@@ -124,6 +124,15 @@ def forget_successes(context: Context, executions: set[str]) -> None:
     for key, entry in table.items():
         if entry["Execution"] in executions:
             table.delete(key)
+
+
+def _as_in_events(value: Any) -> Any:
+    """A value of the API as events have it: names of members begin with small letters."""
+    if isinstance(value, list):
+        return [_as_in_events(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {name[:1].lower() + name[1:]: _as_in_events(item) for name, item in value.items()}
 
 
 def _iso(moment: float) -> str:

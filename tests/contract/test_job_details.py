@@ -132,6 +132,23 @@ def test_metrics_reach_cloudwatch_and_state_changes_the_event_bus(client: Client
     assert metrics[0]["Dimensions"] == [{"Name": "TrainingJobName", "Value": "measured"}]
 
 
+def test_the_event_of_a_step_names_its_job_as_awss_does(client: ClientFactory) -> None:
+    """In events of pipelines the names of all members begin with small letters, as on AWS's page on events."""
+    sqs, events = client("sqs"), client("events")
+    queue = sqs.create_queue(QueueName="steps")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    pattern = {"currentStepStatus": ["Succeeded"], "metadata": {"processingJob": {"arn": [{"exists": True}]}}}
+    events.put_rule(Name="steps", EventPattern=json.dumps({"source": ["aws.sagemaker"], "detail": pattern}))
+    events.put_targets(Rule="steps", Targets=[{"Id": "queue", "Arn": arn}])
+    create(client, "eventful", processing_step("Only", "true"))
+    execution = execute(client, "eventful")
+    finished_execution(client, execution)
+    (message,) = until(lambda: sqs.receive_message(QueueUrl=queue).get("Messages"))
+    detail = json.loads(message["Body"])["detail"]
+    job = steps_of(client, execution)["Only"]["Metadata"]["ProcessingJob"]["Arn"]
+    assert (detail["stepName"], detail["metadata"]["processingJob"]["arn"]) == ("Only", job)
+
+
 def test_a_new_job_of_every_kind_is_announced_as_in_progress(client: ClientFactory) -> None:
     sqs, events, sagemaker = client("sqs"), client("events"), client("sagemaker")
     queue = sqs.create_queue(QueueName="begun")["QueueUrl"]
