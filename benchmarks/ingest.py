@@ -225,6 +225,9 @@ def object_server(folder: Path, photos: int, latency: float) -> Iterator[Server]
     try:
         assert process.stdout is not None
         endpoint = process.stdout.readline().strip()
+        if not endpoint:
+            # Without an address its readers would ask AWS.
+            raise SystemExit(f"the local S3 does not start with the photos of {folder}")
         os.environ["AWS_ENDPOINT_URL"] = endpoint
         yield Server(endpoint, psutil.Process(process.pid))
     finally:

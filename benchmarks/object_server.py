@@ -277,6 +277,8 @@ def _first(keys: list[str], prefix: str) -> int:
 def repeated(folder: Path, photos: int) -> Iterator[tuple[str, Stored]]:
     """This many photos, made from those of a folder: each gets different bytes at its end, so that no two are equal."""
     originals = [path.read_bytes() for path in sorted((folder / "bin-images").glob("*.jpg"))]
+    if not originals:
+        raise SystemExit(f"{folder}/bin-images holds no *.jpg")
     digests = [hashlib.md5(data, usedforsecurity=False) for data in originals]
     for number in range(photos):
         # Decoders ignore what follows the end of a JPEG.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import pytest
 from benchmarks.counting import photos
 from benchmarks.faulting import faults
 from benchmarks.faulting.jobs import Job
+from benchmarks.ingest import object_server
 
 
 def bin_of(folder: Path, image_id: str, record: str) -> None:
@@ -37,6 +39,20 @@ def test_photos_whose_records_cannot_be_used_are_left_out(tmp_path: Path) -> Non
     (tmp_path / "labels.csv").write_text("image_id,count\n00104,0\n")
     with pytest.raises(SystemExit, match="holds no photos with a count of 1 to 5"):
         photos.read(tmp_path)
+
+
+def test_no_reader_asks_aws_where_the_local_s3_does_not_start(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    (tmp_path / "bin-images").mkdir()
+    with (
+        pytest.raises(SystemExit, match="the local S3 does not start with the photos of "),
+        object_server(tmp_path, 10, 0.0),
+    ):
+        raise AssertionError("a reader would begin here")
+    assert f"{tmp_path}/bin-images holds no *.jpg" in capfd.readouterr().err
+    assert "AWS_ENDPOINT_URL" not in os.environ
 
 
 def attempts(monkeypatch: pytest.MonkeyPatch, outcomes: Sequence[tuple[int, str]]) -> None:
