@@ -27,7 +27,7 @@ from benchmarks.claims import claim
 from benchmarks.counting.models import Recipe, cross_fitted, fine_tuned, on_held_out_quarter
 from benchmarks.counting.photos import Photos, read
 from benchmarks.counting.shown import show
-from benchmarks.learning.world import processor
+from benchmarks.processor import this_processor
 from evaluation.count_metrics import Predictions, majority_baseline, measure
 
 PARTS: Final = ("frozen", "fine-tuned")
@@ -63,7 +63,8 @@ def main() -> None:
     of = [str(asked.photos.resolve()), "quick" if asked.quick else "whole", *photos.ids]
     cache = asked.cache / hashlib.sha256(" ".join(of).encode()).hexdigest()[:16]
     print(
-        f"{len(photos.ids)} photos of {asked.photos.name} in {len(set(photos.blocks.tolist()))} blocks; {processor()}"
+        f"{len(photos.ids)} photos of {asked.photos.name} in {len(set(photos.blocks.tolist()))} blocks; "
+        f"{this_processor()}"
     )
     folds = 2 if asked.quick else 5
     if "frozen" in asked.parts:

@@ -30,7 +30,7 @@ import psutil
 from benchmarks import REPOSITORY
 from benchmarks.claims import claim
 from benchmarks.endpoint import lite0
-from benchmarks.learning.world import processor
+from benchmarks.processor import this_processor
 from binventory.audit import job
 from binventory.core.aws import Aws, connect
 from binventory.core.names import Names
@@ -69,7 +69,7 @@ def main() -> None:
     asked = parser.parse_args()
     if not asked.folder.is_dir():
         sys.exit(f"no photos at {asked.folder}; give a folder laid out like the public bucket: --folder")
-    print(f"processor: {processor()}, {usable_cpus()} cores")
+    print(f"processor: {this_processor()}, {usable_cpus()} cores")
     served, reason = lite0.make(asked.work / "lite0", asked.folder)
     print(f"EfficientNet-Lite0 is served in {reason}")
     alone = _alone(served, asked.folder)

@@ -30,7 +30,7 @@ from benchmarks.accelerating.ranks import two_ranks
 from benchmarks.accelerating.resuming import resumed
 from benchmarks.accelerating.tuning import compared, first_steps
 from benchmarks.counting.photos import Photos, read
-from benchmarks.learning.world import processor
+from benchmarks.processor import this_processor
 from jobs.container import JobContainer
 from modelling.backbones import load_backbone
 from stacks.vocabulary import TRAIN, VALIDATION
@@ -54,7 +54,7 @@ def main() -> None:
         raise SystemExit("no GPU here: run it on a machine with one, and a CUDA build of PyTorch")
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     photos = read(asked.photos)
-    print(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}; {processor()}; {len(photos.ids)} photos")
+    print(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}; {this_processor()}; {len(photos.ids)} photos")
     cache = asked.cache / ("quick" if asked.quick else "whole")
     if asked.quick:
         shutil.rmtree(cache, ignore_errors=True)

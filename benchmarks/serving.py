@@ -29,11 +29,12 @@ from benchmarks import REPOSITORY
 from benchmarks.claims import claim
 from benchmarks.endpoint import lite0
 from benchmarks.endpoint.bare import Bare
-from benchmarks.endpoint.load import Contestant, NoAnswer, Sample, free_port
+from benchmarks.endpoint.load import Contestant, NoAnswer, Sample
 from benchmarks.endpoint.models import Models, make
-from benchmarks.endpoint.processor import Processor, this_processor
 from benchmarks.endpoint.torchserve import TUNINGS, Ports, TorchServe, Unavailable
+from benchmarks.processor import Processor, this_processor
 from inference import model_fn
+from local_aws.core.host import free_port
 from serving.cores import inference_threads
 
 OURS: Final = "ours"
@@ -124,8 +125,7 @@ def main() -> int:
 
 
 def _describe(processor: Processor) -> str:
-    has = ", ".join(name for name, there in processor.features.items() if there) or "none of them"
-    lacks = ", ".join(name for name, there in processor.features.items() if not there)
+    has, lacks = (", ".join(names) or "none of them" for names in (processor.features, processor.lacks))
     threads = inference_threads()
     return f"processor: {processor.name}, {processor.cpus} CPUs, {threads} inference threads; has {has}; lacks {lacks}"
 

@@ -38,10 +38,11 @@ import psutil
 from benchmarks import REPOSITORY, some_of
 from benchmarks.claims import claim
 from benchmarks.endpoint import models
-from benchmarks.endpoint.load import free_port
+from benchmarks.endpoint.load import high_water
 from benchmarks.soaking.bodies import Hostile, Request, good, photos
 from benchmarks.soaking.mixes import mixes
 from benchmarks.soaking.wire import Client, NoHttp, Report
+from local_aws.core.host import free_port
 from server import load
 from tests import grey_model
 
@@ -221,10 +222,9 @@ def at_once(port: int, requests: Sequence[Request]) -> Counter[int]:
 
 def peak(process: subprocess.Popen[bytes]) -> float:
     """The most memory that the process has had, MB."""
-    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    raise SystemExit("the server has ended; its log says why")
+    if not (found := high_water(process.pid)):
+        raise SystemExit("the server has ended; its log says why")
+    return found / 1024**2
 
 
 def in_threads(work: Sequence[Callable[[], None]]) -> None:

@@ -26,7 +26,6 @@ import torch
 import embed
 from benchmarks.accelerating.jobs import finish, start
 from benchmarks.claims import claim
-from benchmarks.endpoint.load import free_port
 from benchmarks.learning.arithmetic import engine, engine_near_the_limit
 from benchmarks.learning.recipe import loader, trial_in_the_loop
 from benchmarks.learning.world import (
@@ -34,14 +33,15 @@ from benchmarks.learning.world import (
     Spent,
     World,
     prepare_world,
-    processor,
     quiet,
     rounded,
     trial,
 )
+from benchmarks.processor import this_processor
 from benchmarks.scripts import script
 from binventory.core.processors import usable_cpus
 from fitting.ranks import Ranks
+from local_aws.core.host import free_port
 from photo import Preprocessing
 from photos.augmentation import Augmentation
 from photos.source import PhotoSource
@@ -61,7 +61,7 @@ def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     with tempfile.TemporaryDirectory() as scratch:
         world = prepare_world(Path(scratch), asked.photos, asked.weights)
-        print(f"{world.photos} photos ({world.source}), {torch.get_num_threads()} threads, {processor()}")
+        print(f"{world.photos} photos ({world.source}), {torch.get_num_threads()} threads, {this_processor()}")
         for name in asked.only:
             print(f"\n== {name}")
             PARTS[name](world)

@@ -34,7 +34,8 @@ from benchmarks.auditing.crossfit import FOLDS
 from benchmarks.claims import claim
 from benchmarks.counting import photos as counting
 from benchmarks.held_out import blocks_of, head_logits, parts_of, write_embedding
-from benchmarks.learning.world import processor, quiet, real_folder, trial
+from benchmarks.learning.world import quiet, real_folder, trial
+from benchmarks.processor import this_processor
 from digests import seal
 from evaluation.bootstrap import interval, replicate_metrics
 from evaluation.calibration import softmax
@@ -248,7 +249,7 @@ def main() -> None:
         raise SystemExit("give --photos with a folder of real photos")
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     photos = read_photos(asked.photos, asked.most)
-    print(f"{len(photos.ids)} photos of {asked.photos.name}, {processor()}")
+    print(f"{len(photos.ids)} photos of {asked.photos.name}, {this_processor()}")
     seen = [prepare(data, Preprocessing()) for data in photos.data]
     pixels = resized(photos)
     kept = {form.name: costs(form, photos, pixels, seen) for form in FORMS}

@@ -13,8 +13,8 @@ from torch import Tensor
 from benchmarks import RUNTIME
 from benchmarks.accelerating.jobs import NO_GPU, finish, start
 from benchmarks.claims import claim
-from benchmarks.endpoint.load import free_port
 from binventory.core.processors import usable_cpus
+from local_aws.core.host import free_port
 
 _SIZE: Final = 2
 MOST_APART: Final = 0.02

@@ -10,7 +10,7 @@ from typing import Final
 
 from benchmarks.endpoint.load import Contestant
 from benchmarks.endpoint.models import RESNET50_MACS
-from benchmarks.endpoint.processor import peak_gmacs
+from benchmarks.endpoint.peak import peak_gmacs
 from inference import CountingModel
 from serving.cores import inference_threads
 

@@ -199,21 +199,15 @@ class Contestant:
     def _note_memory(self) -> None:
         """The sum of every process's own peak; shared pages of forked workers count in each, as they do for limits."""
         for process in self._tree():
-            peak = _high_water(process.pid)
+            peak = high_water(process.pid)
             self._peaks[process.pid] = max(peak, self._peaks.get(process.pid, 0))
         self.peak_bytes = sum(self._peaks.values())
 
 
-def _high_water(pid: int) -> int:
+def high_water(pid: int) -> int:
+    """The most memory that a process has had, in bytes; 0 where it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

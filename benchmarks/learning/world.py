@@ -150,14 +150,6 @@ def rounded(values: list[float]) -> str:
     return " ".join(f"{value:.3f}" for value in values)
 
 
-def processor() -> str:
-    """The processor and the vector instructions that decide how fast it multiplies."""
-    text = Path("/proc/cpuinfo").read_text()
-    name = next((line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name")), "unknown")
-    flags = text.split()
-    return f"{name}, " + ", ".join(flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16") if flag in flags)
-
-
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Our scripts report to SageMaker; here only the figures matter."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import random
 import signal
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from benchmarks.counting import photos
 from benchmarks.faulting import faults
 from benchmarks.faulting.jobs import Job
 from benchmarks.ingest import object_server
+from benchmarks.processor import this_processor
 
 
 def bin_of(folder: Path, image_id: str, record: str) -> None:
@@ -53,6 +55,21 @@ def test_no_reader_asks_aws_where_the_local_s3_does_not_start(
         raise AssertionError("a reader would begin here")
     assert f"{tmp_path}/bin-images holds no *.jpg" in capfd.readouterr().err
     assert "AWS_ENDPOINT_URL" not in os.environ
+
+
+def test_figures_say_on_which_processor_they_were_measured(tmp_path: Path) -> None:
+    described = tmp_path / "cpuinfo"
+    described.write_text(
+        "processor\t: 0\nmodel name\t: A: processor\nflags\t\t: fpu avx2 avx512_vnni\n\nprocessor\t: 1\n"
+    )
+    found = this_processor(described)
+    assert str(found) == "A: processor, avx2, avx512_vnni" and found.has_int8_products
+    assert (found.features + found.lacks) == ("avx2", "avx512_vnni", "avx512f", "avx512_bf16", "avx_vnni", "amx_int8")
+    # Of a Mac there is no such file, and one of an Arm processor has no such name.
+    described.write_text("processor\t: 0\nFeatures\t: fp asimd\n")
+    for place in (described, tmp_path / "none"):
+        assert this_processor(place).name in (platform.processor(), platform.machine())
+        assert this_processor(place).features == ()
 
 
 def attempts(monkeypatch: pytest.MonkeyPatch, outcomes: Sequence[tuple[int, str]]) -> None:

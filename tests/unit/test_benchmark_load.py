@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks import soak
-from benchmarks.endpoint.load import Contestant, Sample, free_port
+from benchmarks.endpoint.load import Contestant, Sample
 from benchmarks.soaking import wire
 from benchmarks.soaking.bodies import Request
 from benchmarks.soaking.wire import CUT_OFF, Client, NoHttp
+from local_aws.core.host import free_port
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
-"""What this machine's processor is and can do: its name, its vector units, its measured convolution peak."""
+"""The measured convolution peak of this machine's processor."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -12,36 +10,11 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from silent_openvino import openvino
 
-_FEATURES: Final = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
 _CHANNELS: Final = 256
 _SIDE: Final = 28
 _BATCH: Final = 4
 _LAYERS: Final = 4
 _MACS: Final = _BATCH * _LAYERS * _SIDE**2 * _CHANNELS**2 * 9
-
-
-@dataclass(frozen=True)
-class Processor:
-    """As the kernel describes it."""
-
-    name: str
-    cpus: int
-    features: dict[str, bool]
-
-    @property
-    def has_int8_products(self) -> bool:
-        """Whether the processor has instructions for int8 (VNNI or AMX), as those of ml.m5 have."""
-        return self.features["avx512_vnni"] or self.features["avx_vnni"] or self.features["amx_int8"]
-
-
-def this_processor() -> Processor:
-    """From /proc/cpuinfo."""
-    text = Path("/proc/cpuinfo").read_text()
-    fields = dict(line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line)
-    fields = {name.strip(): value.strip() for name, value in fields.items()}
-    flags = set(fields.get("flags", "").split())
-    cpus = text.count("processor\t:")
-    return Processor(fields.get("model name", "unknown"), cpus, {feature: feature in flags for feature in _FEATURES})
 
 
 def peak_gmacs(precision: str, *, threads: int, seconds: float = 2.0) -> float:
