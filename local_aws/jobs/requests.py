@@ -106,8 +106,14 @@ def check_processing(context: Context, request: Document) -> None:
         raise validation(f"Input and output names must be unique, found more than once: {doubled}")
     for item in inputs:
         source = item.get("S3Input")
-        if source is None or "LocalPath" not in source:
-            raise not_local(f"Input {item['InputName']} does not run locally", "give S3Input with LocalPath")
+        if source is None:
+            raise not_local(f"Input {item['InputName']} does not run locally", "give S3Input")
+        if lacking := [f'"{member}"' for member in ("LocalPath", "S3InputMode") if member not in source]:
+            # The model calls them optional. Seen: https://github.com/aws/sagemaker-python-sdk/issues/2578
+            raise validation(
+                f"Input {item['InputName']} missing one or more required fields for SageMaker-managed S3Input: "
+                f"{', '.join(lacking)}"
+            )
         if source.get("S3CompressionType", "None") != "None" or source.get("S3InputMode", "File") == "Pipe":
             raise not_local(f"Input {item['InputName']}: Gzip and Pipe do not run locally", "give uncompressed files")
         _check_processing_path(source["LocalPath"], f"ProcessingInput {item['InputName']}")

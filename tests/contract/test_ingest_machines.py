@@ -34,7 +34,12 @@ def run(client: ClientFactory, name: str, machines: int, *, prefix: str) -> dict
     """Run the job as the pipeline does, to its end."""
     code = {
         "InputName": "code",
-        "S3Input": {"S3Uri": f"s3://{BUCKET}/code/", "LocalPath": CODE, "S3DataType": "S3Prefix"},
+        "S3Input": {
+            "S3Uri": f"s3://{BUCKET}/code/",
+            "LocalPath": CODE,
+            "S3DataType": "S3Prefix",
+            "S3InputMode": "File",
+        },
     }
     outputs = [
         {

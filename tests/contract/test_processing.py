@@ -165,6 +165,11 @@ def test_what_cannot_be_is_refused(client: ClientFactory) -> None:
         start(client, "refused", "true", ProcessingInputs=[wrong])
     with pytest.raises(ClientError, match="must be unique"):
         start(client, "refused", "true", ProcessingInputs=[s3_input("FullyReplicated")] * 2)
+    for member in ("LocalPath", "S3InputMode"):
+        lacking = s3_input("FullyReplicated")
+        del lacking["S3Input"][member]
+        with pytest.raises(ClientError, match=f'required fields for SageMaker-managed S3Input: "{member}"'):
+            start(client, "refused", "true", ProcessingInputs=[lacking])
     elsewhere = {"S3Uri": "https://example.com/out", "LocalPath": OUTPUT, "S3UploadMode": "EndOfJob"}
     output = {"Outputs": [{"OutputName": "report", "S3Output": elsewhere}]}
     with pytest.raises(ClientError, match="Expected an S3 URI"):
