@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -16,6 +17,7 @@ from binventory.executions.execution import ExecutionStep
 
 LOG_GROUPS = {"TrainingJob": "/aws/sagemaker/TrainingJobs", "ProcessingJob": "/aws/sagemaker/ProcessingJobs"}
 _LINES_AT_ONCE = 1000
+_OF_EXECUTION = re.compile(r"pipelines-[0-9a-z]+-")
 # From this loss on decimals are not shown.
 _DIVERGED = 10_000
 
@@ -92,19 +94,30 @@ def log_tail(aws: Aws, step: ExecutionStep, lines: int = 40) -> tuple[str, ...]:
 def job_log(aws: Aws, kind: str, job: str) -> tuple[str, ...]:
     """What a training or processing job has logged so far, of each instance its last lines; empty before the first."""
     logs, group = aws.client("logs"), LOG_GROUPS[kind]
-    try:
-        streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{job}/")["logStreams"]
-    except ClientError as error:
-        if error_code(error) == "ResourceNotFoundException":
-            return ()
-        raise
     messages: list[str] = []
-    for stream in streams:
-        reply = logs.get_log_events(
-            logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=False, limit=_LINES_AT_ONCE
-        )
+    for stream in _streams(logs, group, job):
+        reply = logs.get_log_events(logGroupName=group, logStreamName=stream, startFromHead=False, limit=_LINES_AT_ONCE)
         messages.extend(event["message"].rstrip("\n") for event in reply["events"])
     return tuple(messages)
+
+
+def _streams(logs: Any, group: str, job: str) -> list[str]:
+    """The job's log streams, one an instance.
+
+    SageMaker has written the names of jobs in small letters into ARNs, and as they are into those of streams. So the
+    streams are listed by the part that has small letters only, `pipelines-<execution>-`.
+    """
+    small = _OF_EXECUTION.match(job)
+    pages = logs.get_paginator("describe_log_streams").paginate(
+        logGroupName=group, logStreamNamePrefix=small[0] if small else f"{job}/"
+    )
+    try:
+        names = [stream["logStreamName"] for page in pages for stream in page["logStreams"]]
+    except ClientError as error:
+        if error_code(error) == "ResourceNotFoundException":
+            return []
+        raise
+    return [name for name in names if name.lower().startswith(f"{job}/".lower())]
 
 
 def output(aws: Aws, step: ExecutionStep, name: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -59,6 +60,25 @@ def test_a_job_that_ended_without_a_word_has_no_log_above(
     what, why, cure = capsys.readouterr().err.splitlines()
     assert what == "Step Ingest failed." and "exit code: 3" in why
     assert "above" not in cure and "/aws/sagemaker/ProcessingJobs" in cure
+
+
+def test_a_log_is_found_whatever_the_letters_of_the_jobs_arn(client: ClientFactory, aws: Aws) -> None:
+    """In ARNs SageMaker has written the names of jobs in small letters; those of log streams keep theirs."""
+    logs, group = client("logs"), "/aws/sagemaker/TrainingJobs"
+    lines = {
+        "pipelines-0a1b2c3d4e5f-Train-AbCdEf1234/algo-1-1700000000": "the first machine",
+        "pipelines-0a1b2c3d4e5f-Train-AbCdEf1234/algo-2-1700000000": "the second machine",
+        "pipelines-0a1b2c3d4e5f-Train-AbCdEf12345/algo-1-1700000000": "another job",
+        "pipelines-0a1b2c3d4e5f-Embed-AbCdEf1234/algo-1-1700000000": "another step",
+    }
+    with contextlib.suppress(logs.exceptions.ResourceAlreadyExistsException):
+        logs.create_log_group(logGroupName=group)
+    for stream, message in lines.items():
+        logs.create_log_stream(logGroupName=group, logStreamName=stream)
+        event = {"timestamp": int(time.time() * 1000), "message": message}
+        logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=[event])
+    for job in ("pipelines-0a1b2c3d4e5f-train-abcdef1234", "pipelines-0a1b2c3d4e5f-Train-AbCdEf1234"):
+        assert executions.job_log(aws, "TrainingJob", job) == ("the first machine", "the second machine")
 
 
 def test_a_failure_has_its_reason_also_for_those_who_may_not_read_logs(
