@@ -7,21 +7,45 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from binventory.assembly.templates import Json, flatten, resources
+from binventory.core.errors import Exit, Problem
 
 Definition = dict[str, Any]
 PIPELINE = "AWS::SageMaker::Pipeline"
+_OURS = "name the assembly of this project's stacks, such as cdk.out after: npx cdk synth --quiet"
 
 
 def definitions(templates: Sequence[Json]) -> list[Definition]:
-    """The definition of each pipeline, the one with the most steps first: it is the whole, others continue from it."""
+    """The definition of each pipeline, the one with the most steps first: it is the whole, others continue from it.
+
+    Raises:
+        Problem: there is no pipeline, or the definition of one cannot be read.
+    """
     found = [definition_of(pipeline) for template in templates for pipeline in resources(template, PIPELINE).values()]
+    if not found:
+        raise Problem("There is no pipeline", "no stack of the assembly has one", _OURS, code=Exit.USAGE)
     return sorted(found, key=lambda definition: -len(definition["Steps"]))
 
 
 def definition_of(pipeline: Json) -> Definition:
-    """The definition inside a resource of the type `AWS::SageMaker::Pipeline`."""
-    body = pipeline["Properties"]["PipelineDefinition"]["PipelineDefinitionBody"]
-    return dict(json.loads(flatten(body)))
+    """The definition inside a resource of the type `AWS::SageMaker::Pipeline`.
+
+    Raises:
+        Problem: there is none, as where it lies in S3, or it is not as SageMaker wants it.
+    """
+    properties = pipeline["Properties"]
+    try:
+        definition = json.loads(flatten(properties["PipelineDefinition"]["PipelineDefinitionBody"]))
+        if not isinstance(definition["Steps"], list):
+            raise TypeError("its Steps are no list")
+        return dict(definition)
+    except (ValueError, LookupError, TypeError) as error:
+        name = flatten(properties.get("PipelineName", "without a name"))
+        raise Problem(
+            f"The definition of the pipeline {name} cannot be read",
+            f"in its template, PipelineDefinitionBody is not as the stacks write it: {type(error).__name__}: {error}",
+            _OURS,
+            code=Exit.USAGE,
+        ) from error
 
 
 def defaults_of(definition: Definition) -> dict[str, Any]:

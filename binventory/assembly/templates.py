@@ -93,7 +93,7 @@ def flatten(value: Any) -> str:
     """A CloudFormation value as text, with `<...>` in place of what only the deployment knows."""
     if isinstance(value, str):
         return value
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or not value:
         return str(value)
     function, argument = next(iter(value.items()))
     if function == "Fn::Join":

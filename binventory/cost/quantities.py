@@ -63,10 +63,10 @@ class Quantities:
 
 
 def read(folder: Path) -> Quantities:
-    """Reads a cloud assembly folder such as cdk.out. Raises Problem where it is none."""
+    """Reads a cloud assembly folder such as cdk.out. Raises Problem where it is none, or has no pipeline."""
     stacks = read_stacks(folder)
     templates = [stack.template for stack in stacks]
-    definition, *others = definitions(templates) or [{"Parameters": [], "Steps": []}]
+    definition, *others = definitions(templates)
     alarms = _resources(templates, "AWS::CloudWatch::Alarm")
     return Quantities(
         environment=stacks[0].environment,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -145,6 +146,35 @@ def test_what_a_region_lacks_is_named_and_nothing_fails(tmp_path: Path, capsys: 
 def test_a_folder_that_is_no_assembly_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["cost", str(tmp_path)]) == Exit.USAGE
     assert "cdk synth" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "said"),
+    [
+        (None, "There is no pipeline"),
+        ({"PipelineName": "theirs", "PipelineDefinition": {"PipelineDefinitionS3Location": {}}}, "pipeline theirs"),
+        ({"PipelineDefinition": {"PipelineDefinitionBody": "{"}}, "JSONDecodeError"),
+        ({"PipelineDefinition": {"PipelineDefinitionBody": {"Fn::Join": ["", ["{", {}, "}"]]}}}, "JSONDecodeError"),
+        ({"PipelineDefinition": {"PipelineDefinitionBody": "[]"}}, "TypeError"),
+        ({"PipelineDefinition": {"PipelineDefinitionBody": "{}"}}, "KeyError: 'Steps'"),
+        ({"PipelineDefinition": {"PipelineDefinitionBody": '{"Steps": {}}'}}, "its Steps are no list"),
+    ],
+)
+def test_an_assembly_whose_pipeline_cannot_be_read_has_no_price(
+    pipeline: dict[str, Any] | None, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was priced at nothing, or ended with a traceback."""
+    folder = write_assembly(tmp_path / "cdk.out")
+    template = folder / "All.template.json"
+    document = json.loads(template.read_text())
+    del document["Resources"]["Pipeline"]
+    if pipeline is not None:
+        document["Resources"]["Theirs"] = {"Type": "AWS::SageMaker::Pipeline", "Properties": pipeline}
+    template.write_text(json.dumps(document))
+    assert run(["cost", str(folder)]) == Exit.USAGE
+    captured = capsys.readouterr()
+    what, why, cure = captured.err.splitlines()
+    assert captured.out == "" and said in what + why and "npx cdk synth" in cure
 
 
 @pytest.mark.parametrize(
