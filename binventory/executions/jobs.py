@@ -16,7 +16,7 @@ from binventory.core.objects import read_at
 from binventory.executions.execution import ExecutionStep
 
 LOG_GROUPS = {"TrainingJob": "/aws/sagemaker/TrainingJobs", "ProcessingJob": "/aws/sagemaker/ProcessingJobs"}
-_LINES_AT_ONCE = 1000
+_LATEST_LINES = 1000
 _OF_EXECUTION = re.compile(r"pipelines-[0-9a-z]+-")
 # From this loss on decimals are not shown.
 _DIVERGED = 10_000
@@ -91,12 +91,15 @@ def log_tail(aws: Aws, step: ExecutionStep, lines: int = 40) -> tuple[str, ...]:
     return job_log(aws, kind, job)[-lines:]
 
 
-def job_log(aws: Aws, kind: str, job: str) -> tuple[str, ...]:
-    """What a training or processing job has logged so far, of each instance its last lines; empty before the first."""
+def job_log(aws: Aws, kind: str, job: str, *, lines: int = _LATEST_LINES) -> tuple[str, ...]:
+    """What a training or processing job has logged so far; empty before the first line.
+
+    lines: of each instance the last so many; CloudWatch gives at most 10,000 at once.
+    """
     logs, group = aws.client("logs"), LOG_GROUPS[kind]
     messages: list[str] = []
     for stream in _streams(logs, group, job):
-        reply = logs.get_log_events(logGroupName=group, logStreamName=stream, startFromHead=False, limit=_LINES_AT_ONCE)
+        reply = logs.get_log_events(logGroupName=group, logStreamName=stream, startFromHead=False, limit=lines)
         messages.extend(event["message"].rstrip("\n") for event in reply["events"])
     return tuple(messages)
 

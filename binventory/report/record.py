@@ -13,6 +13,8 @@ from binventory.core.aws import Aws
 from binventory.cost.spent import Meter, Spent
 from stacks.names import EVALUATE, TRAIN, TUNE
 
+_LOG_LINES = 10_000
+"""Of a training: two an epoch, of which there may be a thousand."""
 _METRIC = re.compile(r"([\w:]+)=(-?[\d.]+(?:[eE][+-]?\d+)?)")
 
 
@@ -73,8 +75,8 @@ def read(aws: Aws, arn: str, *, now: datetime | None = None) -> RunRecord:
         ended=(now or datetime.now(UTC)) if execution.status in executions.RUNNING else described["LastModifiedTime"],
         parameters=executions.parameters_of(aws, arn),
         trials=trials,
-        trial_curves=tuple(_curve(aws, trial.job) for trial in trials),
-        training=_curve(aws, train.job) if train is not None and train.job else None,
+        trial_curves=tuple(curve_of(aws, trial.job) for trial in trials),
+        training=curve_of(aws, train.job) if train is not None and train.job else None,
         evaluation=_evaluation(aws, execution),
         spent=Meter(aws).read(execution),
         reason=executions.reason(aws, execution),
@@ -92,8 +94,9 @@ def epochs(lines: Sequence[str]) -> tuple[Epoch, ...]:
     return tuple(found[number] for number in sorted(found))
 
 
-def _curve(aws: Aws, job: str) -> Curve:
-    return Curve(job, epochs(executions.job_log(aws, "TrainingJob", job)))
+def curve_of(aws: Aws, job: str) -> Curve:
+    """The learning curve of a training job, from its log."""
+    return Curve(job, epochs(executions.job_log(aws, "TrainingJob", job, lines=_LOG_LINES)))
 
 
 def _evaluation(aws: Aws, execution: executions.Execution) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from binventory.rehearsal.result import Options, Result
 from binventory.rehearsal.steps import Steps
 from binventory.render import render_bucket
 from binventory.render.claim import MARK
+from binventory.report.record import curve_of
 from binventory.serving import EndpointAnswer
 from local_aws.core.host import free_port
 from tests.forked import ForkedAws
@@ -61,6 +62,22 @@ def test_every_file_arrives_under_the_public_buckets_keys(aws: Aws, tmp_path: Pa
     ending.empty(aws, "bins")
     ending.empty(aws, "bins")
     assert leftovers.in_account(aws).none
+
+
+def test_a_report_has_every_epoch_of_a_long_training(aws: Aws) -> None:
+    logs, group = aws.client("logs"), "/aws/sagemaker/TrainingJobs"
+    logs.create_log_group(logGroupName=group)
+    try:
+        logs.create_log_stream(logGroupName=group, logStreamName="long/algo-1")
+        said = [
+            {"timestamp": number, "message": line}
+            for number in range(1, 1001)
+            for line in (f"epoch={number} train:loss=1.5", f"watch epoch={number} watch:fired=none")
+        ]
+        logs.put_log_events(logGroupName=group, logStreamName="long/algo-1", logEvents=said)
+        assert [epoch.number for epoch in curve_of(aws, "long").epochs] == list(range(1, 1001))
+    finally:
+        logs.delete_log_group(logGroupName=group)
 
 
 def test_photos_are_found_whatever_they_end_with_as_ingest_takes_them(tmp_path: Path) -> None:
