@@ -6,10 +6,10 @@ needs a trained model; so the picture is as old as the rehearsal that it names i
 
 from __future__ import annotations
 
+import argparse
 import base64
 import io
 import json
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,13 +29,17 @@ _ROW: Final = 22
 
 def main() -> None:
     """Write docs/pictures/counted-bin.svg."""
-    (path,) = map(Path, sys.argv[1:])
-    drawn = draw(json.loads(path.read_text()))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("result", type=Path, metavar="RESULT.json")
+    drawn = draw(json.loads(parser.parse_args().result.read_text()))
     (REPOSITORY / "docs" / "pictures" / "counted-bin.svg").write_text(drawn)
 
 
 def draw(result: Mapping[str, Any]) -> str:
-    """The picture: the surest right answer for a test photo, and the bin that the audit lists first."""
+    """The picture: the surest right answer for a test photo, and the bin that the audit lists first.
+
+    Raises SystemExit where the result is not of the photos that a rehearsal renders.
+    """
     right = [item for item in result["counted"] if item["recorded"] == item["answer"]["count"]]
     counted = max(right, key=lambda item: max(item["answer"]["probabilities"].values()))
     suspect = min(result["audited"], key=lambda item: item["recorded_probability"])
@@ -43,7 +47,11 @@ def draw(result: Mapping[str, Any]) -> str:
     with tempfile.TemporaryDirectory() as folder:
         # One id in forty has a defect, and some defects leave no photo.
         ids = round(1.05 * result["source"]["photos"])
-        photos = render_bucket(Path(folder), photos=ids).folder / "bin-images"
+        bucket = render_bucket(Path(folder), photos=ids)
+        for item in (counted, suspect):
+            if bucket.counts.get(item["image_id"]) != item["recorded"]:
+                raise SystemExit(f"bin {item['image_id']} is not a rendered one: rehearse without --photos")
+        photos = bucket.folder / "bin-images"
         cards = [
             _card(
                 20,
