@@ -14,6 +14,11 @@ from typing import Any
 
 _DEEP_LEARNING = re.compile(r"/aws/service/deeplearning/ami/(x86_64|arm64)/[\w.-]+/latest/ami-id")
 _DEEP_LEARNING_IMAGE = "ami-0dee91ea4a1a00001"
+_MOST_TAGS = 50
+_IN_METADATA = re.compile(r"(?!(\.|\.\.|_index)$)[0-9a-zA-Z\-_+=,.@:]{1,255}")
+_KEYS_IN_METADATA = (
+    r"Tag keys must match pattern ([0-9a-zA-Z\-_+=,.@:]{1,255}), and must not be a reserved name ('.', '..', '_index')"
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ def run_machines(
             return ec2._error("InvalidLaunchTemplateId.VersionNotFound", message, 400)
         if data is None:
             return run_instances(request)
+        if refused := _unfit_for_metadata(data, request):
+            return ec2._error("InvalidParameterValue", refused, 400)
         before = set(ec2._instances)
         reply = run_instances({**_templated(data), **request})
         for instance_id in set(ec2._instances) - before:
@@ -111,6 +118,23 @@ def _tags(data: Mapping[str, Any], asked: Iterable[Mapping[str, str]]) -> dict[s
         if specification.get("ResourceType") == "instance":
             tags |= {str(tag["Key"]): str(tag["Value"]) for tag in specification.get("Tags", ())}
     return tags | {tag["Key"]: tag["Value"] for tag in asked}
+
+
+def _unfit_for_metadata(data: Mapping[str, Any], request: Mapping[str, Any]) -> str:
+    """What EC2 says of a tag that an instance cannot have because it reads its tags from its metadata; else empty."""
+    from ministack.services import ec2
+
+    if data.get("MetadataOptions", {}).get("InstanceMetadataTags") != "enabled":
+        return ""
+    asked = [
+        ec2._p(request, f"{name.removesuffix('.ResourceType')}.Tag.{number}.Key")
+        for name in request
+        if name.endswith(".ResourceType") and ec2._p(request, name) == "instance"
+        for number in range(1, _MOST_TAGS + 1)
+    ]
+    keys = [*_tags(data, ()), *filter(None, asked)]
+    wrong = next((key for key in keys if not _IN_METADATA.fullmatch(key)), None)
+    return f"'{wrong}' is not a valid tag key. {_KEYS_IN_METADATA}" if wrong is not None else ""
 
 
 def add_deep_learning_images() -> None:

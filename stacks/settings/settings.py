@@ -5,6 +5,7 @@ All values are checked before the first construct is built: a wrong one costs a 
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
@@ -32,6 +33,9 @@ EnvironmentName = Literal["dev", "prod"]
 TagKey = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\p{L}\p{N}_ ./=+@-]*$")]
 TagValue = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[\p{L}\p{N}_ .:/=+@-]*$")]
 OWN_TAGS = ("deployment", "environment", "project")
+# What the key of a tag may be on a machine that reads its tags from the instance metadata, as those of ec2.enabled do:
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/work-with-tags-in-IMDS.html
+_IN_METADATA = re.compile(r"(?!(\.|\.\.|_index)$)[A-Za-z0-9+=,._:@-]+")
 
 
 class Settings(BaseSettings):
@@ -79,6 +83,21 @@ class Settings(BaseSettings):
         if taken:
             raise wrong_setting("must not set {taken}: the stacks set it", taken=", ".join(taken))
         distinct(tuple(key.lower() for key in value), "a key, also not with other capitals")
+        return value
+
+    @field_validator("ec2")
+    @classmethod
+    def _check_tags_of_machines(cls, value: Ec2Settings, info: ValidationInfo) -> Ec2Settings:
+        tags: dict[str, str] = info.data.get("tags", {})
+        for key in sorted(tags) if value.enabled else ():
+            if not _IN_METADATA.fullmatch(key):
+                raise wrong_setting(
+                    "must have no key {key} with ec2.enabled: a machine reads its tags from its metadata, so EC2 takes "
+                    "only letters without accents, digits and + - = . , _ : @ in their keys",
+                    field="tags",
+                    value=tags,
+                    key=repr(key),
+                )
         return value
 
     @field_validator("github", "security")

@@ -12,6 +12,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -168,6 +169,27 @@ def test_an_instance_starts_from_the_version_that_is_named(client: ClientFactory
         ec2.terminate_instances(InstanceIds=[machine])
     with pytest.raises(ClientError, match=r"VersionNotFound.*'3'"):
         start_of(client, "versions", "3")
+
+
+@pytest.mark.parametrize("key", ["Cost Centre", "team/bins", "_index"])
+def test_a_tag_that_no_metadata_can_have_starts_no_machine(client: ClientFactory, key: str) -> None:
+    """Of the template or of the request; a machine that does not read its tags from its metadata may have it."""
+    ec2 = client("ec2")
+    tagged = [{"ResourceType": "instance", "Tags": [{"Key": key, "Value": "1"}]}]
+    for name, access, own in (("reads", "enabled", True), ("asked", "enabled", False), ("blind", "disabled", True)):
+        data: Any = {"ImageId": "ami-1", "MetadataOptions": {"InstanceMetadataTags": access}}
+        template = f"{name}-{key.replace(' ', '-').replace('/', '-')}"
+        ec2.create_launch_template(
+            LaunchTemplateName=template, LaunchTemplateData=data | ({"TagSpecifications": tagged} if own else {})
+        )
+        request: Any = {"LaunchTemplate": {"LaunchTemplateName": template}, "MinCount": 1, "MaxCount": 1}
+        request |= {} if own else {"TagSpecifications": tagged}
+        if access == "enabled":
+            with pytest.raises(ClientError, match=rf"InvalidParameterValue.*'{key}' is not a valid tag key"):
+                ec2.run_instances(**request)
+        else:
+            (started,) = ec2.run_instances(**request)["Instances"]
+            ec2.terminate_instances(InstanceIds=[started["InstanceId"]])
 
 
 def start_of(client: ClientFactory, template: str, version: str = "") -> str:

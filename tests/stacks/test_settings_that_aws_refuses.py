@@ -77,6 +77,19 @@ def test_a_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, field: str,
     assert expected in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["Cost Centre", "team/bins", "Größe", ".", "..", "_index"])
+def test_a_tag_that_no_metadata_of_a_machine_can_have_is_refused(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    """Where a machine reads its tags from its metadata, EC2 starts none with such a key."""
+    monkeypatch.setenv("BINVENTORY_TAGS", json.dumps({"CostCentre": "4711", key: "1"}))
+    assert key in load("dev").tags
+    monkeypatch.setenv("BINVENTORY_EC2__ENABLED", "true")
+    with pytest.raises(InvalidSettingsError) as caught:
+        load("dev")
+    assert f"must have no key {key!r} with ec2.enabled: a machine reads its tags from its metadata" in str(caught.value)
+    monkeypatch.setenv("BINVENTORY_TAGS", json.dumps({"Cost-Centre_1+2=3.@": "4711"}))
+    assert load("dev").ec2.enabled
+
+
 @pytest.mark.parametrize(
     ("field", "address"),
     [("DATA__PHOTOS_URI", f"s3://bins/Größe 1/{'a' * 238}"), ("DATA__LABELS_URI", "s3://bins/labels #1 (new).csv")],
