@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from binventory.cli import failures, volume
-from binventory.cli.commands import LazyGroup
+from binventory.cli.commands import Interrupted, LazyGroup
 from binventory.cli.help_look import complete_unchecked, tidy_help
 from binventory.cli.look import print_problem, stderr
 from binventory.cli.volume import QuietFlag, VerboseFlag
@@ -86,7 +86,7 @@ def run(arguments: list[str] | None = None) -> int:
         return int(result) if isinstance(result, int) else Exit.OK
     except typer.Exit as exit_:
         return exit_.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+    except (Interrupted, KeyboardInterrupt, typer.Abort):
         stderr.print("Interrupted; nothing of this command is left running.")
         return Exit.INTERRUPTED
     except BrokenPipeError:

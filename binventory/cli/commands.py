@@ -132,6 +132,10 @@ class Commands(Mapping[str, Any]):
         return len(COMMANDS)
 
 
+class Interrupted(Exception):
+    """Ctrl-C, where no command says what it leaves. Of KeyboardInterrupt typer makes an exit code without a word."""
+
+
 class LazyGroup(TyperGroup):
     """The command `binventory`: it lists its commands without importing them."""
 
@@ -144,6 +148,13 @@ class LazyGroup(TyperGroup):
         for parameter in self.get_params(ctx):
             parameter.default = False if parameter.default is None else parameter.default
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """As typer does. Raises Interrupted at Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted from None
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Their names, in the order of the table."""

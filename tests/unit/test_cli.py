@@ -96,6 +96,22 @@ def test_wrong_usage_exits_with_2(arguments: list[str], said: str, capsys: pytes
     assert said in capsys.readouterr().err
 
 
+def test_a_command_that_is_interrupted_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also one of a group, and one that leaves nothing to say."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("binventory.render.render_bucket", interrupt)
+    monkeypatch.setattr("binventory.cli.endpoint.connect", interrupt)
+    for command in (["render", str(tmp_path / "bins")], ["endpoint", "status"]):
+        assert run(command) == Exit.INTERRUPTED
+        captured = capsys.readouterr()
+        assert (captured.out, captured.err) == ("", "Interrupted; nothing of this command is left running.\n")
+
+
 def test_render_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["render", str(tmp_path), "--photos", "20", "--json"]) == Exit.OK
     said = json.loads(capsys.readouterr().out)
