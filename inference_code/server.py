@@ -26,6 +26,7 @@ from serving.artefact import ArtefactError, unpack
 from serving.connections import HttpProtocol
 from serving.network import ModelError
 from serving.refusals import Refusal
+from serving.rights import give_up_root
 from serving.telemetry import Metrics, log
 
 # SageMaker kills a container 30 seconds after SIGTERM.
@@ -33,7 +34,7 @@ DRAIN_SECONDS: Final = 25
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Load the model, answer the self-test photo, then serve until SIGTERM. Returns the exit status."""
+    """Load the model, answer the self-test photo, give up root, then serve until SIGTERM. Returns the exit status."""
     options = _options(arguments)
     # Before uvicorn handles signals, and after it has drained: stop at once, with success.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -46,7 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ArtefactError, ValueError) as error:
         log("refused", stream=sys.stderr, message=str(error))
         return 1
-    log("ready", seconds=round(time.perf_counter() - begun, 3), port=port, model=counter.identity)
+    kept_rights = give_up_root()
+    seconds = round(time.perf_counter() - begun, 3)
+    log("ready", seconds=seconds, port=port, model=counter.identity, user=os.geteuid(), kept_rights=kept_rights)
     serve(counter, limits, port)
     return 0
 

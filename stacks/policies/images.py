@@ -68,13 +68,12 @@ IMAGES = Rule(
 _USER = re.compile(r"^\s*USER\s+(?P<user>\S+)", re.IGNORECASE | re.MULTILINE)
 
 
-def _root_container(assembly: Assembly) -> Iterator[Finding]:
+def _other_user(assembly: Assembly) -> Iterator[Finding]:
     for template in assembly.templates:
         for name, dockerfile in _dockerfiles(template):
             users = _USER.findall(dockerfile.read_text())
-            if not users or users[-1].split(":")[0] in ("root", "0"):
-                asset = Resource(template, name, "image asset", {})
-                yield Finding(asset, f"USER in {dockerfile.name}", users[-1] if users else "absent, so root")
+            if users and users[-1].split(":")[0] not in ("root", "0"):
+                yield Finding(Resource(template, name, "image asset", {}), f"USER in {dockerfile.name}", users[-1])
 
 
 def _dockerfiles(template: Template) -> Iterator[tuple[str, Path]]:
@@ -87,12 +86,12 @@ def _dockerfiles(template: Template) -> Iterator[tuple[str, Path]]:
             yield name, template.path.parent / source["directory"] / source.get("dockerFile", "Dockerfile")
 
 
-ROOT_CONTAINER = Rule(
-    id="BV-RootContainer",
-    why="A fault in the server would open every file of the container.",
-    fix="End the Dockerfile with a USER that is not root.",
-    link="https://docs.aws.amazon.com/securityhub/latest/userguide/sagemaker-controls.html#sagemaker-3",
-    find=_root_container,
+CONTAINER_USER = Rule(
+    id="BV-ContainerUser",
+    why="SageMaker expects containers to run as root, and may give another user files that it cannot read.",
+    fix="Leave USER out of the Dockerfile or name root; the program may give up root once it has read the model.",
+    link="https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html",
+    find=_other_user,
 )
 
-RULES = (IMAGES, ROOT_CONTAINER)
+RULES = (IMAGES, CONTAINER_USER)

@@ -156,20 +156,20 @@ def test_a_prod_endpoint_on_one_instance_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("dockerfile", "found"),
-    [("FROM python\nUSER 1000\n", False), ("FROM python\n", True), ("FROM python\nUSER app\nUSER root\n", True)],
+    [("FROM python\nUSER 1000\n", True), ("FROM python\n", False), ("FROM python\nUSER app\nUSER root\n", False)],
 )
-def test_a_container_that_runs_as_root_is_found(dockerfile: str, found: bool, tmp_path: Path) -> None:
+def test_a_container_that_does_not_run_as_root_is_found(dockerfile: str, found: bool, tmp_path: Path) -> None:
     (tmp_path / "image").mkdir()
     (tmp_path / "image/Dockerfile").write_text(dockerfile)
     (tmp_path / "Training.assets.json").write_text(
         json.dumps({"dockerImages": {"abc": {"source": {"directory": "image"}}}})
     )
-    findings = list(RULES["BV-RootContainer"].find(assembly_of({"Training": {"Resources": {}}}, tmp_path)))
+    findings = list(RULES["BV-ContainerUser"].find(assembly_of({"Training": {"Resources": {}}}, tmp_path)))
     assert bool(findings) == found
 
 
 def rules_without_a_mistake() -> Iterator[str]:
-    tried = {rule for rule, _, _ in MISTAKES} | {"BV-InstanceCount", "BV-RootContainer"}
+    tried = {rule for rule, _, _ in MISTAKES} | {"BV-InstanceCount", "BV-ContainerUser"}
     tried |= {"BV-CustomerKeys", "BV-JobNetwork"}  # in tests/stacks/test_strict_accounts.py
     return (rule for rule in RULES if rule not in tried)
 
