@@ -6,7 +6,10 @@ import itertools
 import shlex
 from collections.abc import Iterator
 
+from botocore.exceptions import ClientError
+
 from binventory.account.resources import FREE, AccountReader, AccountResource, ResourceKind, command, entries
+from binventory.core.aws import DENIED, error_code
 
 _GB = 1e9
 _MOST_VERSIONS = 20_000  # more versions in a bucket are not added up: its price is unknown
@@ -28,13 +31,26 @@ def _stacks(reader: AccountReader) -> Iterator[AccountResource]:
 def _buckets(reader: AccountReader) -> Iterator[AccountResource]:
     for raw in entries(reader.aws, "s3", "list_buckets", "Buckets"):
         name = raw["Name"]
+        try:
+            dollars = _bucket_dollars(reader, name)
+        except ClientError as error:
+            # S3 lists a bucket for some time after it was deleted.
+            if error_code(error) == "NoSuchBucket":
+                continue
+            raise
         remove = shlex.join(["python", "-c", _EMPTY_BUCKET, name])
-        yield AccountResource("bucket", name, f"arn:aws:s3:::{name}", _bucket_dollars(reader, name), (remove,))
+        yield AccountResource("bucket", name, f"arn:aws:s3:::{name}", dollars, (remove,))
 
 
 def _bucket_dollars(reader: AccountReader, name: str) -> float | None:
     versions = entries(reader.aws, "s3", "list_object_versions", "Versions", Bucket=name)
-    sizes = [int(item["Size"]) for item in itertools.islice(versions, _MOST_VERSIONS + 1)]
+    try:
+        sizes = [int(item["Size"]) for item in itertools.islice(versions, _MOST_VERSIONS + 1)]
+    except ClientError as error:
+        # The policy of somebody else's bucket may refuse everybody but its owner.
+        if error_code(error) not in DENIED:
+            raise
+        return None
     return None if len(sizes) > _MOST_VERSIONS else reader.unit("s3_gb_month", sum(sizes) / _GB)
 
 
@@ -122,11 +138,21 @@ def _keys(reader: AccountReader) -> Iterator[AccountResource]:
         if name.startswith("alias/aws/") or "TargetKeyId" not in alias:
             continue
         key = alias["TargetKeyId"]
-        if reader.aws.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"] != "PendingDeletion":
+        if not _is_being_deleted(reader, key):
             remove = command("aws", "kms", "schedule-key-deletion", "--key-id", key, "--pending-window-in-days", "7")
             yield AccountResource(
                 "key", name.removeprefix("alias/"), alias["AliasArn"], reader.unit("kms_key_month"), (remove,)
             )
+
+
+def _is_being_deleted(reader: AccountReader, key: str) -> bool:
+    try:
+        return bool(reader.aws.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "PendingDeletion")
+    except ClientError as error:
+        # The policy of somebody else's key may refuse everybody but its owner.
+        if error_code(error) not in DENIED:
+            raise
+        return False
 
 
 def _roles(reader: AccountReader) -> Iterator[AccountResource]:

@@ -16,10 +16,11 @@ from typing import Any
 import boto3
 import pytest
 from botocore import xform_name
+from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 from binventory.account import strays
-from binventory.account.resources import AccountReader
+from binventory.account.resources import AccountReader, AccountResource
 from binventory.account.sagemaker import KINDS
 from binventory.cli import leftovers, run
 from binventory.core.aws import Aws, connect
@@ -277,6 +278,44 @@ def test_an_endpoint_whose_configuration_was_deleted_is_listed_without_a_price()
         reader = AccountReader(SimpleNamespace(client=lambda service: sagemaker), None)  # type: ignore[arg-type]
         (found,) = next(kind for kind in KINDS if kind.label == "endpoints").find(reader)
     assert (found.name, found.dollars_a_month) == (NAME, None)
+
+
+def test_a_bucket_is_listed_without_a_price_where_its_policy_refuses_and_not_once_it_is_deleted() -> None:
+    """S3 lists a deleted bucket for some time, and refuses whatever else is asked of it."""
+    s3 = boto3.client("s3", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    stubber = Stubber(s3)
+    stubber.add_response("list_buckets", {"Buckets": [{"Name": name} for name in ("trail", "deleted", "broken")]})
+    stubber.add_client_error("list_object_versions", "AccessDenied", "explicit deny in a resource-based policy")
+    stubber.add_client_error("list_object_versions", "NoSuchBucket", "The specified bucket does not exist")
+    stubber.add_client_error("list_object_versions", "InternalError", "We encountered an internal error")
+    with stubber:
+        found = _listed("buckets", s3)
+        trail = next(found)
+        assert (trail.name, trail.dollars_a_month) == ("trail", None)
+        with pytest.raises(ClientError, match="InternalError"):
+            next(found)
+
+
+def test_a_key_whose_policy_refuses_is_listed() -> None:
+    kms = boto3.client("kms", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    stubber = Stubber(kms)
+    aliases = [
+        {"AliasName": f"alias/{name}", "AliasArn": f"arn:aws:kms:us-east-1:1:alias/{name}", "TargetKeyId": name}
+        for name in ("closed", "broken")
+    ]
+    stubber.add_response("list_aliases", {"Aliases": aliases})
+    stubber.add_client_error("describe_key", "AccessDeniedException", "no resource-based policy allows it")
+    stubber.add_client_error("describe_key", "KMSInternalException", "try again")
+    with stubber:
+        found = _listed("keys", kms)
+        assert next(found).name == "closed"
+        with pytest.raises(ClientError, match="KMSInternalException"):
+            next(found)
+
+
+def _listed(label: str, client: Any) -> Iterator[AccountResource]:
+    aws = SimpleNamespace(client=lambda service: client, is_local=False)
+    return next(kind for kind in strays.KINDS if kind.label == label).find(AccountReader(aws, None))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
