@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
@@ -144,4 +146,42 @@ OWN_ACCOUNT = Rule(
     find=_own_account,
 )
 
-RULES = (RESOURCES, PASS_ROLE, OWN_ACCOUNT)
+_MOST_OF_A_ROLE = 10_240
+
+
+def _inline_policies(assembly: Assembly) -> Iterator[Finding]:
+    sizes: dict[tuple[str, str], int] = defaultdict(int)
+    for resource in assembly.of_type("AWS::IAM::Policy"):
+        for role in as_list(resource.properties.get("Roles", [])):
+            sizes[resource.template.stack, flatten(role)] += _characters(resource.properties["PolicyDocument"])
+    for role in assembly.of_type("AWS::IAM::Role"):
+        size = sizes[role.template.stack, f"<{role.logical_id}>"]
+        size += sum(_characters(policy["PolicyDocument"]) for policy in role.properties.get("Policies", []))
+        if size > _MOST_OF_A_ROLE:
+            yield Finding(role, "its inline policies", f"about {size} characters, more than {_MOST_OF_A_ROLE}")
+
+
+def _characters(document: Json) -> int:
+    """Length of a policy. CloudFormation fills names in, which are about as long as the references to them."""
+    return len(json.dumps(_filled_in(document), separators=(",", ":"), ensure_ascii=False))
+
+
+def _filled_in(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_filled_in(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1 and next(iter(value)).startswith(("Ref", "Fn::")):
+        return flatten(value)
+    return {key: _filled_in(item) for key, item in value.items()}
+
+
+INLINE_POLICIES = Rule(
+    id="BV-InlinePolicies",
+    why="IAM refuses a role whose inline policies are longer than 10,240 characters together.",
+    fix="Name fewer or shorter addresses in batch.photos_uris, or the folder above several of them.",
+    link="https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html",
+    find=_inline_policies,
+)
+
+RULES = (RESOURCES, PASS_ROLE, OWN_ACCOUNT, INLINE_POLICIES)

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from stacks.settings.instances import BatchInstance
-from stacks.settings.section import Section, wrong_setting
+from stacks.settings.section import Section, problem_in_policies, wrong_setting
 
 _PREFIX = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/(([\w.=-]+/)*)")
 _MOST_URI = 512
@@ -17,6 +17,8 @@ _MOST_URI = 512
 def _prefix(value: str) -> str:
     """Requires a slash at the end: `s3://bucket/bins` would also allow `s3://bucket/bins-of-others/`."""
     if _PREFIX.fullmatch(value) and len(value) <= _MOST_URI:
+        if problem := problem_in_policies(value):
+            raise wrong_setting("{problem}", problem=problem)
         return value
     raise wrong_setting("must be a prefix like s3://bucket/ or s3://bucket/bins/, with the slash at its end")
 

@@ -40,6 +40,24 @@ S3_URI = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
 
 _IN_POLICIES = re.compile(r"\*|\?|\$\{")
 """What an IAM policy reads as a pattern or as a variable."""
+_NOT_IN_POLICIES = re.compile(r"[^\u0020-\u00ff]")
+"""What IAM takes in no policy: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"""
+
+
+def problem_in_policies(address: str) -> str:
+    """What of an S3 address a policy of IAM cannot name, as `must ...`; empty where it can."""
+    # A policy takes patterns for other keys too, so a job could read more than these settings say.
+    if found := _IN_POLICIES.search(address):
+        return (
+            f"must be without {found[0]}, which is a pattern in the policies of IAM: "
+            "give the folder above it, or copy the objects below a name without it"
+        )
+    if found := _NOT_IN_POLICIES.search(address):
+        return (
+            f"must be without {found[0]!r}, which IAM takes in no policy: of letters, those of Western Europe only. "
+            "Give the folder above it, or copy the objects below a name without it"
+        )
+    return ""
 
 
 def s3_uri_or(*words: str, registered: bool = False) -> AfterValidator:
@@ -53,14 +71,7 @@ def s3_uri_or(*words: str, registered: bool = False) -> AfterValidator:
         if value in words:
             return value
         if S3_URI.fullmatch(value) and len(value) <= 1024:
-            # A policy takes them for other keys too, so a job could read more than these settings say.
-            if found := _IN_POLICIES.search(value):
-                raise wrong_setting(
-                    "must be without {found}, which is a pattern in the policies of IAM: "
-                    "give the folder above it, or copy the objects below a name without it",
-                    found=found[0],
-                )
-            if problem := problem_of_address(value, registered=registered):
+            if problem := problem_in_policies(value) or problem_of_address(value, registered=registered):
                 raise wrong_setting("{problem}", problem=problem)
             return value
         raise wrong_setting("must be {allowed}", allowed=" or ".join([*words, "an address like s3://bucket/prefix/"]))

@@ -12,7 +12,8 @@ import pytest
 
 from stacks.policies.assembly import Assembly, Template
 from stacks.policies.pack import all_rules
-from tests.stacks.templates import resources, templates
+from stacks.settings import load
+from tests.stacks.templates import changed, resources, synthesize, templates
 
 Json = dict[str, Any]
 Stacks = dict[str, Json]
@@ -125,6 +126,11 @@ MISTAKES: list[tuple[str, Callable[[Stacks], None], str]] = [
         ),
         "* of any account",
     ),
+    (
+        "BV-InlinePolicies",
+        lambda stacks: policy_statement(stacks, Resource=[f"arn:aws:s3:::b/{n}/{'x' * 500}" for n in range(20)]),
+        "more than 10240",
+    ),
     ("BV-LogRetention", put("Training", "AWS::Lambda::Function", LoggingConfig={}), "LoggingConfig"),
 ]
 
@@ -152,6 +158,16 @@ def test_a_prod_endpoint_on_one_instance_is_found(tmp_path: Path) -> None:
     config["ProductionVariants"][0]["InitialInstanceCount"] = 1
     (finding,) = RULES["BV-InstanceCount"].find(assembly_of(stacks, tmp_path))
     assert finding.detail == "1"
+
+
+def test_more_prefixes_than_the_policies_of_one_role_can_name_are_found(tmp_path: Path) -> None:
+    """Each is named three times: its objects, itself and what is below it."""
+    prefixes = [f"s3://bins/{number}/{'x' * 480}/" for number in range(10)]
+    settings = changed(load("dev"), "batch", photos_uris=prefixes)
+    (finding,) = RULES["BV-InlinePolicies"].find(assembly_of(synthesize(settings), tmp_path))
+    assert finding.resource.logical_id.startswith("ServingRolesBatch")
+    settings = changed(load("dev"), "batch", photos_uris=prefixes[:4])
+    assert list(RULES["BV-InlinePolicies"].find(assembly_of(synthesize(settings), tmp_path))) == []
 
 
 @pytest.mark.parametrize(
