@@ -24,7 +24,7 @@ from stacks.shared.triggers import EVENT_RETRY_WINDOW, call_on_event
 
 
 class SpotFallback(Construct):
-    """One pipeline for each step on spot capacity, an event rule for interruptions, and the function that decides."""
+    """A pipeline and an event rule for each step on spot capacity, and the function that decides."""
 
     def __init__(
         self,
@@ -41,17 +41,19 @@ class SpotFallback(Construct):
         found = continuations(dataclasses.replace(context, settings=on_demand(context.settings)))
         self.pipelines: dict[str, IDependable] = {item.first: self._pipeline(item, pipeline_role) for item in found}
         function = self._function(found, alerts)
-        call_on_event(
-            self,
-            "Interrupted",
-            function,
-            name=f"{self._settings.prefix}-spot-interrupted",
-            description="A training job lost its spot capacity, or starts (again)",
-            source="aws.sagemaker",
-            detail_type="SageMaker Training Job State Change",
-            # `Starting` too: it follows every interruption, in case the event of the interruption is lost.
-            detail={"SecondaryStatus": ["Interrupted", "Starting"], "TrainingJobName": _names_of_jobs()},
-        )
+        # A rule for each step: EventBridge refuses one with the wildcards of all of them as too complex.
+        for step in SPOT_STEPS:
+            call_on_event(
+                self,
+                f"{step}Interrupted",
+                function,
+                name=f"{self._settings.prefix}-spot-interrupted-{step.lower()}",
+                description=f"A training job of the step {step} lost its spot capacity, or starts (again)",
+                source="aws.sagemaker",
+                detail_type="SageMaker Training Job State Change",
+                # `Starting` too: it follows every interruption, in case the event of the interruption is lost.
+                detail={"SecondaryStatus": ["Interrupted", "Starting"], "TrainingJobName": _names_of_jobs(step)},
+            )
 
     def _pipeline(self, of: Continuation, role: iam.IRole) -> sagemaker.CfnPipeline:
         return sagemaker.CfnPipeline(
@@ -123,14 +125,14 @@ class SpotFallback(Construct):
         ]
 
 
-def _names_of_jobs() -> list[dict[str, str]]:
-    """Patterns of the names that SageMaker Pipelines gives to the jobs of spot steps: other jobs do not call.
+def _names_of_jobs(step: str) -> list[dict[str, str]]:
+    """Patterns of the names that SageMaker Pipelines gives to the jobs of a spot step: other jobs do not call.
 
     It names a job after execution and step, and a trial after its search. Only the step is known at synthesis; names
     may have it in lower case.
     """
-    starts = {step: "*" if step == TUNE else "pipelines-*" for step in SPOT_STEPS}
-    return [{"wildcard": f"{start}-{name}-*"} for step, start in starts.items() for name in (step, step.lower())]
+    start = "*" if step == TUNE else "pipelines-*"
+    return [{"wildcard": f"{start}-{name}-*"} for name in (step, step.lower())]
 
 
 def on_demand(settings: Settings) -> Settings:
