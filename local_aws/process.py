@@ -43,6 +43,7 @@ from local_aws.ministack import (
     late_imports,
     named_targets,
     resource_types,
+    rule_patterns,
     saving,
     schedules,
     settling,
@@ -173,6 +174,7 @@ def _application(context: Context) -> Any:
     hooks.read_descriptions_with(shapes.service_model)
     corrections.correct_answers(account=context.account)
     alarm_rules.refuse_wrong_alarms()
+    rule_patterns.refuse_complex_rules()
     schedules.fill_in_attributes()
     hooks.encrypt_with_the_managed_key(account=context.account, region=context.region)
     existing.keep_what_exists()

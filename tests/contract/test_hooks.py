@@ -171,6 +171,7 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
     ("services.cloudwatch", "_calc_stats", ["points"]),
     ("services.cloudwatch", "_put_metric_alarm", ["params", "cbor_data", "is_cbor", "is_json"]),
     ("services.cloudwatch", "_error", ["code", "message", "status", "use_json", "use_cbor"]),
+    ("services.eventbridge", "_event_pattern_error", ["pattern_str"]),
     ("services.ec2", "_p", ["params", "key"]),
     ("services.ec2", "_parse_member_list", []),
     ("services.ec2", "_error", ["code", "message", "status"]),
