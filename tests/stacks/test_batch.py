@@ -11,6 +11,7 @@ import pytest
 
 from binventory import serving
 from binventory.batch.site import find_site
+from stacks.names import in_one_line, of_one_line
 from stacks.settings import InvalidSettingsError, load
 from stacks.settings.instances import SERVING_INSTANCES, BatchInstance
 from tests.conftest import NAMES
@@ -58,7 +59,7 @@ def test_more_prefixes_may_be_opened_by_settings() -> None:
 
 def test_a_prefix_with_spaces_is_one_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line reads the prefixes from one output, between spaces."""
-    photos = "s3://ours/photos of 100% of all bins/"
+    photos = "s3://ours/photos of all bins/"
     template = synthesize(changed(load("dev"), "data", photos_uri=photos))["Serving"]
     outputs = {name: flat(output["Value"]) for name, output in template["Outputs"].items()}
     monkeypatch.setattr(serving, "outputs_and_tags", lambda *_: (outputs, {}))
@@ -66,6 +67,11 @@ def test_a_prefix_with_spaces_is_one_prefix(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(serving, "describe_package", lambda *_: SimpleNamespace(digest=""))
     nobody: Any = None
     assert find_site(nobody, NAMES).readable == (photos,)
+
+
+def test_addresses_in_one_output_are_read_as_they_were_written() -> None:
+    addresses = ("s3://ours/photos of 100% of all bins/", "s3://ours/%20/", "s3://ours/größe/")
+    assert of_one_line(in_one_line(addresses)) == addresses
 
 
 def test_a_model_package_supports_every_instance_type_that_settings_allow() -> None:
