@@ -1,4 +1,4 @@
-"""The source archive of the pipeline's jobs. Equal files give an equal archive, byte for byte."""
+"""What is packed for jobs, functions and the endpoint. Equal files give an equal archive, byte for byte."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import io
 import re
 import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +77,8 @@ NAMES_FOR_FUNCTIONS = (
     "binventory/core/contents.py",
 )
 """What functions share with stacks and the command line, packed with the functions under the same names."""
+_FOR_ALL = 0o644
+_FOLDER_FOR_ALL = 0o755
 _LEFT_OUT = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".DS_Store"})
 
 
@@ -112,10 +114,34 @@ def lambda_files() -> dict[str, Path]:
 
 def write_lambda_code(folder: Path) -> None:
     """Copies the files of the functions' asset into a folder."""
-    for name, path in lambda_files().items():
+    _copy_for_all(lambda_files(), folder)
+
+
+def write_image_code(folder: Path) -> None:
+    """Copies the files of the serving image's build context into a folder."""
+    files = (path.relative_to(INFERENCE_CODE) for path in sorted(INFERENCE_CODE.rglob("*")) if path.is_file())
+    kept = [file for file in files if not any(part == "__pycache__" or part[0] == "." for part in file.parts)]
+    _copy_for_all({file.as_posix(): INFERENCE_CODE / file for file in kept if file.name != "requirements.in"}, folder)
+
+
+def _copy_for_all(files: Mapping[str, Path], folder: Path) -> None:
+    """Copies files so that every user may read them: Lambda and SageMaker keep the modes, and may not run as root.
+
+    The modes of a checkout follow the umask of its user: with 027 or 077 no function could import its code.
+    """
+    for name, path in files.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
+        target.chmod(_FOR_ALL)
+    open_for_all(folder)
+
+
+def open_for_all(folder: Path) -> None:
+    """Lets every user into a folder and those below it."""
+    for place in (folder, *folder.rglob("*")):
+        if place.is_dir():
+            place.chmod(_FOLDER_FOR_ALL)
 
 
 class MissingWheelsError(Exception):

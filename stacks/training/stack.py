@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from aws_cdk import AssetHashType, CfnOutput, Fn
+from aws_cdk import AssetHashType, CfnOutput, Fn, Stage
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_s3_assets as s3_assets
 from aws_cdk import aws_sagemaker as sagemaker
@@ -21,7 +21,7 @@ from stacks.serving.reconcile import Reconcile
 from stacks.serving.roles import ServingRoles
 from stacks.serving.update_role import ServingUpdateRole
 from stacks.settings import Settings
-from stacks.shared.assets import INFERENCE_CODE, WHEELHOUSE, write_source_archive
+from stacks.shared.assets import WHEELHOUSE, open_for_all, write_image_code, write_source_archive
 from stacks.shared.cleanup import Cleanup
 from stacks.shared.job_network import JobNetwork
 from stacks.shared.stack import BinventoryStack
@@ -176,12 +176,18 @@ class TrainingStack(BinventoryStack):
         return asset, archive.sha256
 
     def _serving_image(self) -> ecr_assets.DockerImageAsset:
-        return ecr_assets.DockerImageAsset(
-            self,
-            "ServingImage",
-            directory=str(INFERENCE_CODE),
-            platform=ecr_assets.Platform.LINUX_AMD64,
-            # A Docker manifest: SageMaker refuses the OCI manifest that Docker's containerd store pushes otherwise.
-            outputs=["type=docker"],
-            exclude=["**/__pycache__", "**/.*", "requirements.in"],
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            write_image_code(Path(folder))
+            image = ecr_assets.DockerImageAsset(
+                self,
+                "ServingImage",
+                directory=folder,
+                platform=ecr_assets.Platform.LINUX_AMD64,
+                # A Docker manifest: SageMaker refuses the OCI manifest that Docker's containerd store pushes otherwise.
+                outputs=["type=docker"],
+            )
+        stage = Stage.of(self)
+        assert stage is not None
+        # The CDK keeps the modes of the files that it copies, but not those of folders.
+        open_for_all(Path(stage.outdir, f"asset.{image.asset_hash}"))
+        return image

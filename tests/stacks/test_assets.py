@@ -1,12 +1,14 @@
-"""The source archive contains what the jobs import, and nothing from the machine that packed it."""
+"""Assets contain what jobs, functions and the endpoint need, and nothing from the machine that packed them."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -131,3 +133,24 @@ def test_the_functions_import_what_is_packed_and_nothing_else_of_ours(tmp_path: 
     done = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert f"{tmp_path}/stacks/environments.py" in done.stdout
     assert f"{assets.REPOSITORY}/stacks" not in done.stdout
+
+
+@pytest.mark.parametrize("write", [assets.write_lambda_code, assets.write_image_code])
+def test_every_user_may_read_what_functions_and_the_endpoint_get(
+    write: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of a checkout that only its user may read: Lambda keeps the modes, so no function could import its code."""
+    private = tmp_path / "inference_code"
+    shutil.copytree(assets.INFERENCE_CODE, private)
+    for path in private.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    monkeypatch.setattr(assets, "INFERENCE_CODE", private)
+    folder = tmp_path / "asset"
+    before = os.umask(0o077)
+    try:
+        write(folder)
+    finally:
+        os.umask(before)
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.rglob("*"))}
+    assert {oct(mode) for path, mode in modes.items() if path.is_dir()} == {"0o755"}
+    assert {oct(mode) for path, mode in modes.items() if path.is_file()} == {"0o644"}

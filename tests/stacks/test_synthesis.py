@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ app.synth()
 """
 
 
-def _synthesize(repository: Path, folder: Path, **variables: str) -> dict[str, bytes]:
+def _synthesize(repository: Path, folder: Path, umask: int = 0o022, **variables: str) -> dict[str, bytes]:
     context = json.loads((repository / "cdk.json").read_text())["context"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BINVENTORY_")}
     environment |= {"CDK_OUTDIR": str(folder), "CDK_CONTEXT_JSON": json.dumps(context), **variables}
@@ -29,6 +30,7 @@ def _synthesize(repository: Path, folder: Path, **variables: str) -> dict[str, b
         [sys.executable, "-c", _SYNTHESIZE],
         cwd=repository,
         env=environment,
+        umask=umask,
         capture_output=True,
         text=True,
         check=False,
@@ -39,10 +41,20 @@ def _synthesize(repository: Path, folder: Path, **variables: str) -> dict[str, b
 
 def test_the_same_checkout_gives_the_same_bytes(repository: Path, tmp_path: Path) -> None:
     first = _synthesize(repository, tmp_path / "first", PYTHONHASHSEED="1")
-    second = _synthesize(repository, tmp_path / "second", PYTHONHASHSEED="2", TZ="Asia/Tokyo")
+    second = _synthesize(repository, tmp_path / "second", umask=0o077, PYTHONHASHSEED="2", TZ="Asia/Tokyo")
     assert set(first) == set(second)
     assert [name for name in first if first[name] != second[name]] == []
     assert {f"{name}.template.json" for name in ("Storage", "Money", "Training", "Serving")} <= set(first)
+    # What every user of a function and of the image must be able to read, whatever the user's umask.
+    manifests = [json.loads(data) for name, data in second.items() if name.endswith(".assets.json")]
+    sources = [asset["source"] for manifest in manifests for asset in manifest.get("files", {}).values()]
+    functions = {source["path"] for source in sources if source["packaging"] == "zip"}
+    images = {image["source"]["directory"] for one in manifests for image in one.get("dockerImages", {}).values()}
+    assert functions and images
+    packed = [path for name in functions | images for path in (tmp_path / "second" / name).rglob("*") if path.is_file()]
+    folders = {folder for path in packed for folder in path.parents if set(folder.parts) & images}
+    assert [path for path in packed if not path.stat().st_mode & stat.S_IROTH] == []
+    assert [folder for folder in folders if not folder.stat().st_mode & stat.S_IXOTH] == []
 
 
 def test_no_path_of_this_machine_is_in_a_template(repository: Path) -> None:
