@@ -12,6 +12,7 @@ from local_aws.core.listing import Page, Sorting, cut
 from local_aws.core.protocol import Document
 from local_aws.core.wire import call, summarise
 from local_aws.hosting.live_endpoints import FAMILY as ENDPOINTS
+from local_aws.hosting.models import config_of
 
 SERVICE = "application-autoscaling"
 TARGETS = "ScalableTarget"
@@ -22,6 +23,7 @@ _METRICS_SECONDS = 2.0
 _KEYS = ("ServiceNamespace", "ResourceId", "ScalableDimension")
 _SCALED = ("sagemaker", "sagemaker:variant:DesiredInstanceCount")
 _RESOURCE = re.compile(r"endpoint/(?P<endpoint>[^/]+)/variant/(?P<variant>[^/]+)")
+_BURSTABLE = "ml.t"
 _CONFIGURATIONS = {
     "PredictiveScaling": "PredictiveScalingPolicyConfiguration",
     "StepScaling": "StepScalingPolicyConfiguration",
@@ -166,7 +168,7 @@ def target_key(document: Document) -> str:
 
 
 def _refuse_unscalable(context: Context, resource: str) -> None:
-    """Refuse a new target that is no variant, or whose endpoint is being made or changed."""
+    """Refuse a new target that is no variant or bursts, or whose endpoint is being made or changed."""
     match = _RESOURCE.fullmatch(resource)
     endpoint = context.table(ENDPOINTS).get(match["endpoint"]) if match else None
     variants = [variant["VariantName"] for variant in endpoint["Plan"]["Variants"]] if endpoint else []
@@ -177,6 +179,9 @@ def _refuse_unscalable(context: Context, resource: str) -> None:
             f"Endpoint {endpoint['EndpointName']} is {endpoint['EndpointStatus']}. "
             "The status should be in 'InService' to register it as a scalable target"
         )
+    for variant in config_of(context, endpoint["EndpointConfigName"])["ProductionVariants"]:
+        if variant["VariantName"] == match["variant"] and variant.get("InstanceType", "").startswith(_BURSTABLE):
+            raise validation(f"{resource} has the burstable instance type {variant['InstanceType']}: it is not scaled")
 
 
 def _refuse_configurations(policy: Document) -> None:

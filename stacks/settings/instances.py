@@ -146,6 +146,11 @@ def computes_in_bf16(instance_type: str) -> bool:
     return _family(instance_type) in _BF16_FAMILIES
 
 
+def is_burstable(instance_type: str) -> bool:
+    """Whether the type works above a base share of its processors only on credit, as T2 and T3 do."""
+    return _family(instance_type).startswith("t")
+
+
 def has_own_disk(instance_type: str) -> bool:
     """Whether one of the instance types above has a local disk instead of a volume."""
     return instance_type in _DISKS_GB

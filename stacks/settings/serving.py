@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from stacks.settings.instances import ServingInstance
+from stacks.settings.instances import ServingInstance, is_burstable
 from stacks.settings.section import Section, wrong_setting
 
 Mode = Literal["realtime", "serverless", "async"]
@@ -104,4 +104,20 @@ class ServingSettings(Section):
         minimum = info.data.get("min_instances")
         if minimum is not None and value < minimum:
             raise wrong_setting("must be at least min_instances ({minimum})", minimum=minimum)
+        return value
+
+    @field_validator("max_instances")
+    @classmethod
+    def _unscaled_if_burstable(cls, value: int, info: ValidationInfo) -> int:
+        minimum, machine = info.data.get("min_instances"), info.data.get("instance_type")
+        if info.data.get("mode") == "serverless" or minimum is None or machine is None or value <= minimum:
+            return value
+        # https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-auto-scaling-add-console.html
+        if is_burstable(machine):
+            raise wrong_setting(
+                "must be min_instances ({minimum}) with instance_type {machine}: SageMaker scales no burstable type; "
+                "or choose another type",
+                minimum=minimum,
+                machine=machine,
+            )
         return value

@@ -23,6 +23,7 @@ TARGET = {
     "ResourceId": "endpoint/queued/variant/primary",
     "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
 }
+VARIANT = {"VariantName": "primary", "InstanceType": "ml.m5.large"}
 
 
 @pytest.fixture
@@ -50,6 +51,7 @@ def context(tmp_path: Path) -> Iterator[Context]:
     )
     context.metrics = MetricEmitter(lambda namespace, data: None)
     context.table("Endpoint").put("queued", endpoint())
+    context.table("EndpointConfig").put("queued", {"ProductionVariants": [VARIANT]})
     yield context
     context.stop()
 
@@ -57,6 +59,7 @@ def context(tmp_path: Path) -> Iterator[Context]:
 def endpoint(instances: int = 1, **members: Any) -> Document:
     variant = {"VariantName": "primary", "Count": instances}
     stored = {"EndpointName": "queued", "EndpointStatus": "InService", "CreationTime": 1.0}
+    stored["EndpointConfigName"] = "queued"
     return stored | {"Plan": {"Variants": [variant]}} | members
 
 
@@ -153,6 +156,14 @@ def test_every_queue_is_measured(context: Context) -> None:
 def test_what_is_not_scaled_here_cannot_be_registered(context: Context, changes: Document, words: str) -> None:
     with pytest.raises(AwsError, match=words):
         autoscaling(context, "RegisterScalableTarget", **(TARGET | changes), MinCapacity=0, MaxCapacity=2)
+    assert not context.table("ScalableTarget").all()
+
+
+def test_a_burstable_instance_type_cannot_be_registered(context: Context) -> None:
+    burstable = VARIANT | {"InstanceType": "ml.t2.medium"}
+    context.table("EndpointConfig").put("queued", {"ProductionVariants": [burstable]})
+    with pytest.raises(AwsError, match=r"has the burstable instance type ml\.t2\.medium"):
+        autoscaling(context, "RegisterScalableTarget", **TARGET, MinCapacity=1, MaxCapacity=2)
     assert not context.table("ScalableTarget").all()
 
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import hypothesis
 import pytest
@@ -185,6 +185,11 @@ def _range(name: str, **found: object) -> str:
             ["tuning.ranges.weight_decay", "max below 1"],
         ),
         ("SERVING__MIN_INSTANCES", "9", ["serving.max_instances = 2", "at least min_instances (9)"]),
+        (
+            "SERVING__INSTANCE_TYPE",
+            "ml.t2.medium",
+            ["serving.max_instances = 2", "min_instances (1) with instance_type ml.t2.medium"],
+        ),
         ("SERVING__INSTANCE_TYPE", "ml.m6g.large", ["serving.instance_type = 'ml.m6g.large'", "'ml.m5.large'"]),
         ("SERVING__DATA_CAPTURE_PERCENT", "101", ["serving.data_capture_percent = '101'", "less than or equal to 100"]),
         ("STORAGE__LOG_RETENTION_DAYS", "8", ["storage.log_retention_days = 8"]),
@@ -395,6 +400,12 @@ def test_instances_are_ordered_or_refused(minimum: int, maximum: int) -> None:
         assert minimum > maximum
     else:
         assert serving.min_instances <= serving.max_instances
+
+
+@pytest.mark.parametrize("change", [{"max_instances": 1}, {"mode": "serverless", "data_capture_percent": 0}])
+def test_a_burstable_type_serves_where_nothing_scales(change: dict[str, Any]) -> None:
+    serving = changed(DEV, "serving", instance_type="ml.t2.medium", **change).serving
+    assert serving.instance_type == "ml.t2.medium"
 
 
 @hypothesis.settings(max_examples=40)
