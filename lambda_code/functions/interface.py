@@ -64,5 +64,5 @@ class FunctionReport:
 
 
 def tell(topic: str, subject: str, message: str) -> None:
-    """Sends a message to the people who look after the environment; SNS takes 100 characters of a subject."""
-    client("sns").publish(TopicArn=topic, Subject=subject[:100], Message=message)
+    """Sends a message to the people who look after the environment; SNS takes a subject of less than 100."""
+    client("sns").publish(TopicArn=topic, Subject=subject[:99], Message=message)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import boto3
 import pytest
@@ -164,6 +166,24 @@ class TestBudgetGuard:
         assert environment.compare()["outcome"] == "left"
 
 
+def look_back_to_its_start(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guard looks as far back as the endpoint is old: old enough to go.
+
+    It looks now and not when it is called, because a turn of the minute between would leave out a call.
+    """
+    changed = environment.aws("sagemaker").describe_endpoint(EndpointName=environment.name)["LastModifiedTime"]
+    moment = datetime.datetime.now(datetime.UTC)
+
+    class Now(datetime.datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return moment
+
+    clock = SimpleNamespace(datetime=Now, timedelta=datetime.timedelta, UTC=datetime.UTC)
+    monkeypatch.setattr("promotion.idle_guard.datetime", clock)
+    monkeypatch.setenv("IDLE_SECONDS", str((moment - changed).total_seconds()))
+
+
 class TestIdleGuard:
     """An endpoint without calls."""
 
@@ -177,11 +197,9 @@ class TestIdleGuard:
     ) -> None:
         ask(environment.aws, environment.name)
         dimensions = [{"Name": "EndpointName", "Value": environment.name}]
-        until(lambda: environment.aws("cloudwatch").list_metrics(Dimensions=dimensions)["Metrics"])
-        changed = environment.aws("sagemaker").describe_endpoint(EndpointName=environment.name)["LastModifiedTime"]
-        # As old as the endpoint: old enough to go, and no turn of the minute leaves out the call.
-        age = datetime.datetime.now(datetime.UTC) - changed
-        monkeypatch.setenv("IDLE_SECONDS", str(age.total_seconds()))
+        called = {"Namespace": "AWS/SageMaker", "MetricName": "Invocations", "Dimensions": dimensions}
+        until(lambda: environment.aws("cloudwatch").list_metrics(**called)["Metrics"])
+        look_back_to_its_start(environment, monkeypatch)
         assert environment.compare()["outcome"] == "left"
         monkeypatch.setenv("VARIANT", "another")
         answer = environment.compare()
@@ -206,9 +224,7 @@ class TestIdleGuard:
             "Value": 8000,
         }
         cloudwatch.put_metric_data(Namespace="AWS/SageMaker", MetricData=[took])
-        changed = environment.aws("sagemaker").describe_endpoint(EndpointName=environment.name)["LastModifiedTime"]
-        age = datetime.datetime.now(datetime.UTC) - changed
-        monkeypatch.setenv("IDLE_SECONDS", str(age.total_seconds()))
+        look_back_to_its_start(environment, monkeypatch)
         assert environment.compare()["outcome"] == "left"
         assert environment.asked[1] == "on"
 
