@@ -24,6 +24,7 @@ from tests.contract.jobs import (
 )
 
 OUTPUT = "/opt/ml/processing/output"
+TRAINING_CODE = Path(__file__).parents[2] / "training_code"
 LOG_GROUP = "/aws/sagemaker/ProcessingJobs"
 
 
@@ -113,6 +114,23 @@ def test_a_failure_keeps_the_message_and_uploads_nothing(client: ClientFactory) 
     assert (job["ProcessingJobStatus"], job["ExitMessage"]) == ("Failed", "no labels")
     assert job["FailureReason"].endswith("exit code: 3")
     assert client("s3").list_objects_v2(Bucket=BUCKET, Prefix="out/failing")["KeyCount"] == 0
+
+
+def test_what_a_script_of_this_project_says_of_its_failure_is_the_exit_message(
+    client: ClientFactory, tmp_path: Path
+) -> None:
+    script = tmp_path / "failing.py"
+    script.write_text(
+        "import sys\n"
+        f"sys.path.insert(0, {str(TRAINING_CODE)!r})\n"
+        "from jobs.container import JobError, run_job\n"
+        "def work():\n"
+        "    raise JobError('no labels')\n"
+        "sys.exit(run_job(work))\n"
+    )
+    start(client, "explained", f"exec python3 '{script}'")
+    job = finished(client, "explained")
+    assert (job["ProcessingJobStatus"], job.get("ExitMessage")) == ("Failed", "no labels")
 
 
 def test_what_a_job_installs_stays_in_the_job(client: ClientFactory) -> None:

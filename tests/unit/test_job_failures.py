@@ -30,6 +30,21 @@ def test_a_reason_that_is_the_persons_has_no_traceback_and_is_cut(
     assert capsys.readouterr().err == f"error: {'x' * 5000}\n"
 
 
+def test_a_processing_jobs_reason_is_its_exit_message(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "processingjobconfig.json").write_text("{}")
+    assert run_job(lambda: fail(JobError("no labels")), JobContainer(tmp_path)) == 1
+    assert [file.name for file in (tmp_path / "output").iterdir()] == ["message"]
+    assert (tmp_path / "output" / "message").read_text() == "no labels"
+
+
+@pytest.mark.parametrize(("reason", "kept"), [("x" + "\u00fc" * 1000, "x" + "\u00fc" * 511), ("\udcff", "\\udcff")])
+def test_a_reason_is_cut_between_letters_and_is_always_utf8(tmp_path: Path, reason: str, kept: str) -> None:
+    container = JobContainer(tmp_path)
+    assert run_job(lambda: fail(JobError(reason)), container) == 1
+    assert container.failure.read_bytes() == kept.encode()
+
+
 def test_a_place_that_takes_no_reason_leaves_it_in_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "output").write_text("a file")
     assert run_job(lambda: fail(JobError("no photos")), JobContainer(tmp_path)) == 1

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-# SageMaker truncates a longer reason in DescribeTrainingJob.
+# Bytes. SageMaker shows no more of a reason.
 MAX_FAILURE_REASON: Final = 1024
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _NO_MEMORY: Final = "memory has run out: take a machine with more, or end what else runs here, then run it again"
@@ -71,8 +71,12 @@ class JobContainer:
 
     @property
     def failure(self) -> Path:
-        """The file whose text DescribeTrainingJob shows as the failure reason."""
-        return self.base / "output" / "failure"
+        """The file whose text SageMaker shows: as FailureReason of a training job, as ExitMessage of a processing job.
+
+        See https://docs.aws.amazon.com/sagemaker/latest/dg/byoc-metadata.html
+        """
+        is_processing = (self.base / "config" / "processingjobconfig.json").is_file()
+        return self.base / "output" / ("message" if is_processing else "failure")
 
     def channel(self, name: str) -> Path:
         """The folder of an input channel. Raises JobError where the job was started without it."""
@@ -150,7 +154,9 @@ def _report_failure(reason: str, container: JobContainer) -> None:
         return  # A person runs this: nobody reads the file.
     try:
         container.failure.parent.mkdir(parents=True, exist_ok=True)
-        container.failure.write_text(reason[:MAX_FAILURE_REASON])
+        # SageMaker fails a processing job whose message is not UTF-8, such as one that is cut within a letter.
+        cut = reason.encode("utf-8", "backslashreplace")[:MAX_FAILURE_REASON].decode("utf-8", "ignore")
+        container.failure.write_text(cut, encoding="utf-8")
     except OSError as error:
         print(f"the failure reason could not be written to {container.failure}: {error}", file=sys.stderr)
 
