@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from serving.refusals import RequestError
@@ -14,6 +14,11 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
 _MEBIBYTE: Final = 1024 * 1024
+TRANSFORM_MEGABYTES: Final = 6
+"""The largest request of a transform job."""
+# SageMaker's bound for the requests of a transform job at once, each of the largest size:
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTransformJob.html
+_MOST_TRANSFORM_MEGABYTES: Final = 100
 # As many as connections are held open.
 _MOST_REQUESTS: Final = 1024
 
@@ -51,6 +56,14 @@ class AdmissionLimits:
             body_bytes=whole_number("BINVENTORY_MAX_BODY_BYTES", default.body_bytes, most=default.bytes),
             requests=whole_number("BINVENTORY_MAX_REQUESTS", default.requests, most=_MOST_REQUESTS),
         )
+
+    def transforms(self, cpus: int) -> int:
+        """How many requests a transform job may send at once: two a processor, as far as SageMaker allows it."""
+        return min(self.requests, 2 * cpus, _MOST_TRANSFORM_MEGABYTES // TRANSFORM_MEGABYTES)
+
+    def in_transform_job(self, cpus: int) -> AdmissionLimits:
+        """Limits that hold all of these requests: one that finds no room three times fails the job."""
+        return replace(self, bytes=max(self.bytes, self.transforms(cpus) * TRANSFORM_MEGABYTES * _MEBIBYTE))
 
 
 def whole_number(variable: str, default: int, *, most: int) -> int:

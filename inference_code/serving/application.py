@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from inference import CountingModel, Opened, Reading, input_fn, output_fn
-from serving.admission import Admission, AdmissionLimits, Disconnected, Message, Receive, Visit, busy
+from serving.admission import (
+    TRANSFORM_MEGABYTES,
+    Admission,
+    AdmissionLimits,
+    Disconnected,
+    Message,
+    Receive,
+    Visit,
+    busy,
+)
 from serving.answers import Answer, Prediction
 from serving.cores import usable_cpus
 from serving.decoding import Decoders
@@ -38,8 +47,6 @@ _LARGE_BODY_BYTES: Final = 4 * 1024 * 1024
 # are no such refusals: every record would have them.
 _OF_THE_PHOTO: Final = {400, 413}
 _OF_THE_JOB: Final = {"too_many_photos", "framing"}
-# Content types that batch transform may send: its records are whole photos.
-_TRANSFORM_MEGABYTES: Final = 6
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ class Application:
         self._counter = counter
         self._in_transform_job = in_transform_job
         self._metrics = metrics
-        self._admission = Admission(limits)
+        self._admission = Admission(limits.in_transform_job(usable_cpus()) if in_transform_job else limits)
         self._decoders = Decoders(usable_cpus())
         self._batcher = MicroBatcher(counter.logits, largest=LARGEST_BATCH)
         self._routes: dict[tuple[str, str], Callable[[Scope, Receive], Awaitable[HttpReply]]] = {
@@ -167,9 +174,9 @@ class Application:
     async def _execution_parameters(self, scope: Scope, receive: Receive) -> HttpReply:
         return HttpReply.of_json(
             {
-                "MaxConcurrentTransforms": min(self._admission.limits.requests, 2 * usable_cpus()),
+                "MaxConcurrentTransforms": self._admission.limits.transforms(usable_cpus()),
                 "BatchStrategy": "SINGLE_RECORD",
-                "MaxPayloadInMB": _TRANSFORM_MEGABYTES,
+                "MaxPayloadInMB": TRANSFORM_MEGABYTES,
             }
         )
 

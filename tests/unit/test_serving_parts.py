@@ -89,10 +89,12 @@ def quiet() -> Metrics:
     return Metrics(namespace="x", dimensions={}, enabled=False)
 
 
-def served(folder: Path, limits: AdmissionLimits, play: Callable[[Gated, httpx.AsyncClient], Any]) -> Any:
+def served(
+    folder: Path, limits: AdmissionLimits, play: Callable[[Gated, httpx.AsyncClient], Any], **options: Any
+) -> Any:
     """Run `play` with a gated model and a client of the application around it."""
     counter = Gated(grey_model.write(folder / "model"))
-    application = Application(counter, limits=limits, metrics=quiet())
+    application = Application(counter, limits=limits, metrics=quiet(), **options)
     counter.batcher = application._batcher
 
     async def run() -> Any:
@@ -143,6 +145,27 @@ def test_bytes_are_bounded_over_all_requests(tmp_path: Path) -> None:
         assert (await post(client, photo)).status_code == 200
 
     served(tmp_path, AdmissionLimits(bytes=len(photo) + 1), play)
+
+
+@pytest.mark.parametrize("cpus", [1, 8, 16])
+def test_all_requests_that_a_transform_job_may_send_at_once_find_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpus: int
+) -> None:
+    monkeypatch.setattr("serving.application.usable_cpus", lambda: cpus)
+
+    async def play(counter: Gated, client: httpx.AsyncClient) -> None:
+        told = (await client.get("/execution-parameters")).json()
+        at_once, megabytes = told["MaxConcurrentTransforms"], told["MaxPayloadInMB"]
+        assert at_once * megabytes <= 100, "SageMaker allows no more"
+        photo = grey_model.photo(250)
+        photo += bytes(megabytes * 1024 * 1024 - len(photo))
+        inside = [asyncio.create_task(post(client, photo)) for _ in range(at_once)]
+        # What finds no room is done at once.
+        await until(lambda: counter.queued + sum(map(asyncio.Task.done, inside)) == at_once)
+        counter.gate.set()
+        assert [response.json().get("count") for response in await asyncio.gather(*inside)] == [5] * at_once
+
+    served(tmp_path, AdmissionLimits(), play, in_transform_job=True)
 
 
 def test_photos_are_bounded_over_all_requests(tmp_path: Path) -> None:
