@@ -39,7 +39,7 @@ class ProcessingRun(JobRun):
     def __init__(self, context: Context, name: str) -> None:
         super().__init__(context, name)
         self._jobs = context.shared(Jobs)
-        self._messages: queue.Queue[str | tuple[int, int]] = queue.Queue()
+        self._messages: queue.Queue[str | int] = queue.Queue()
         self._containers: list[Container] = []
         self._streams: list[LogStream] = []
         self._publishes = True
@@ -142,7 +142,7 @@ class ProcessingRun(JobRun):
             self._streams.append(stream)
             container = Container.start(self._spec(job, machine, threads, port), stream.write)
             self._containers.append(container)
-            self._context.start_thread(f"wait/{machine.name}", partial(self._await, container, machine.index))
+            self._context.start_thread(f"wait/{machine.name}", partial(self._await, container))
 
     def _sampler(self, job: Document, machines: list[JobMachine]) -> UsageSampler:
         disk = disk_gb(job["ProcessingResources"]["ClusterConfig"])
@@ -155,9 +155,9 @@ class ProcessingRun(JobRun):
             sampler.start(self._context.start_thread)
         return sampler
 
-    def _await(self, container: Container, index: int) -> None:
+    def _await(self, container: Container) -> None:
         status = container.wait()
-        self._messages.put((index, status if status is not None else -1))
+        self._messages.put(status if status is not None else -1)
 
     def _spec(self, job: Document, machine: JobMachine, threads: int, port: int) -> ContainerSpec:
         application = job["AppSpecification"]
@@ -188,13 +188,12 @@ class ProcessingRun(JobRun):
             if isinstance(message, str):
                 end_containers(self._containers, stop_grace() if message == _STOPPED else 0.0)
                 return self._status(_STOPPED) if message == _STOPPED else {}
-            index, status = message
-            if status != 0:
+            if message != 0:
                 end_containers(self._containers, 0.0)
-                reason = f"AlgorithmError: See job logs for more information, exit code: {status}"
-                return self._failed(reason) | _exit_message(machines[index])
+                reason = f"AlgorithmError: See job logs for more information, exit code: {message}"
+                return self._failed(reason) | _exit_message(machines)
             waiting -= 1
-        return self._status("Completed") | _exit_message(machines[0])
+        return self._status("Completed") | _exit_message(machines)
 
     def _upload(self, job: Document, machines: list[JobMachine]) -> None:
         key = job.get("ProcessingOutputConfig", {}).get("KmsKeyId")
@@ -205,9 +204,9 @@ class ProcessingRun(JobRun):
                     self._context.objects.upload_tree(folder, output["S3Uri"], key)
 
 
-def _exit_message(machine: JobMachine) -> Document:
-    """The job's ExitMessage, which a machine may have written."""
-    text = machine.read_text("output/message", _MAX_TEXT)
+def _exit_message(machines: list[JobMachine]) -> Document:
+    """The job's ExitMessage: what its machines have written, one after the other, and cut, as on AWS."""
+    text = "".join(machine.read_text("output/message", _MAX_TEXT) for machine in machines)[:_MAX_TEXT]
     return {"ExitMessage": text} if text else {}
 
 

@@ -116,6 +116,12 @@ def test_a_failure_keeps_the_message_and_uploads_nothing(client: ClientFactory) 
     assert client("s3").list_objects_v2(Bucket=BUCKET, Prefix="out/failing")["KeyCount"] == 0
 
 
+def test_the_messages_of_all_machines_are_the_exit_message(client: ClientFactory) -> None:
+    cluster = {"ClusterConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1}}
+    start(client, "two-messages", "echo 'shared;' > /opt/ml/output/message", ProcessingResources=cluster)
+    assert finished(client, "two-messages").get("ExitMessage") == "shared;shared;"
+
+
 def test_what_a_script_of_this_project_says_of_its_failure_is_the_exit_message(
     client: ClientFactory, tmp_path: Path
 ) -> None:
