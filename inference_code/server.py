@@ -64,19 +64,21 @@ def _is_measured() -> bool:
 
 def serve(counter: CountingModel, limits: AdmissionLimits, port: int) -> None:
     """Answer requests until SIGTERM, then finish those in progress."""
+    # SageMaker sets this in the containers of transform jobs.
+    in_transform_job = os.environ.get("SAGEMAKER_BATCH") == "true"
     metrics = Metrics(
         namespace="Binventory/Endpoint",
         dimensions={"Endpoint": os.environ.get("BINVENTORY_ENDPOINT", "local")},
         properties={"ModelPackage": os.environ.get("MODEL_PACKAGE_ARN", "")},
-        enabled=_is_measured(),
+        # A transform job is no endpoint, and CloudWatch bills what it makes of these lines.
+        enabled=_is_measured() and not in_transform_job,
     )
     uvicorn.run(
         Application(
             counter,
             limits=limits,
             metrics=metrics,
-            # SageMaker sets this in the containers of transform jobs.
-            in_transform_job=os.environ.get("SAGEMAKER_BATCH") == "true",
+            in_transform_job=in_transform_job,
         ),
         host=os.environ.get("BINVENTORY_BIND_HOST", "0.0.0.0"),
         port=port,

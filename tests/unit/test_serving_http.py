@@ -278,6 +278,7 @@ def test_in_a_transform_job_a_bad_photo_is_an_answer_and_a_bad_job_fails(base: P
             assert (answer.status_code, answer.json()["error"]["reason"]) == (status, reason)
         assert endpoint.post(photo, "image/jpeg", accept="image/png").status_code == 406
         assert httpx.get(f"{endpoint.url}/invocations").status_code == 405
+    assert "_aws" not in endpoint.output.read_text(), "CloudWatch would bill metrics of an endpoint that does not exist"
 
 
 def test_concurrent_photos_get_their_own_answers(endpoint: Endpoint) -> None:
