@@ -43,7 +43,7 @@ ACCEPTED = (
     ("CKV_AWS_117", "", "The functions call AWS's APIs only, which in a VPC need endpoints that bill."),
     ("CKV_AWS_158", "Logs", "CloudWatch encrypts logs with its own key; security.customer_keys uses one of yours."),
     ("CKV_AWS_173", "", "The variables hold names and numbers, no secrets; Lambda encrypts them with its own key."),
-    ("CKV_AWS_370", "Model", "SageMaker does not isolate serverless endpoints; their container makes no calls."),
+    ("CKV_AWS_370", "model$", "SageMaker does not isolate serverless endpoints; their container makes no calls."),
 )
 MISTAKES: Json = {
     "Resources": {
