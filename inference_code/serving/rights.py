@@ -17,8 +17,8 @@ _FIRST: Final = 1
 def give_up_root() -> str:
     """Become the user nobody, for good and in all threads; returns why this process stays what it is, or "".
 
-    Only the first process of a container does so. Another one is not alone: it may have been started by hand, on a
-    computer where nobody may not read the program.
+    Only the first process of a container does so. Any other may have been started by hand, on a computer where that
+    user cannot read the program.
     """
     if os.geteuid() != 0:
         return f"user {os.geteuid()} is not root"
