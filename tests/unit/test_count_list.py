@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import csv
-import resource
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from examples.count_list import COLUMNS, CountList, main
+from tests.full_disk import no_room_beyond
 
 
 def event(image_id: str, skus: int) -> dict[str, Any]:
@@ -23,22 +21,11 @@ def event(image_id: str, skus: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Larger ones cannot be written, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_bin_that_could_not_be_written_whole_is_added_when_its_event_comes_again(tmp_path: Path) -> None:
     path = tmp_path / "counts.csv"
     CountList(path).add(event("00001", 1))
     whole = path.read_bytes()
-    with files_of_at_most(len(whole) + 200), pytest.raises(OSError, match="File too large"):
+    with no_room_beyond(len(whole) + 200), pytest.raises(OSError, match="File too large"):
         CountList(path).add(event("00002", 20))
     assert path.read_bytes() == whole
     assert CountList(path).add(event("00002", 20)) is True

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
 import random
-import resource
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from fitting.checkpoints import CheckpointFolder, Snapshot
 from fitting.loop import Fit
 from fitting.precision import MixedPrecision
 from jobs.container import JobError
+from tests.full_disk import no_room_beyond
 from tests.training_data import SMALL_INPUT, write_embedding, write_split
 from tests.training_processes import TrainProcess
 
@@ -244,17 +243,6 @@ def test_a_run_by_other_code_or_in_another_precision_starts_afresh(
     said = capsys.readouterr()
     assert "of other code, or in another precision, and skipped" in said.err
     assert "resumed at" not in said.out
-
-
-@contextlib.contextmanager
-def no_room_beyond(size: int) -> Iterator[None]:
-    """The system refuses to let any file grow beyond so many bytes, in the middle of a write."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_no_room_keeps_the_last_good_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
