@@ -71,6 +71,11 @@ SERVING_RESOURCE_TYPES: Final = (
     "AWS::SageMaker::Model",
 )
 """What the serving stack may be made of. The function that updates it may name no other resource types."""
+CALL_METRICS: Final = (("Invocations", "Sum"), ("ModelLatency", "SampleCount"))
+"""Metrics of an endpoint, each with its statistic, of which the first with a value counts the calls.
+
+An asynchronous endpoint publishes no Invocations: its answers are counted by the time that each has taken.
+"""
 ARCHIVE: Final = "archive"
 """Property of a model package: the digest of its archive, which is that of serving.json and names that of the graph."""
 

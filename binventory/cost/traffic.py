@@ -16,11 +16,10 @@ from binventory.core.names import Names
 from binventory.cost.prices import Prices
 from binventory.cost.quantities import endpoint_of
 from binventory.cost.serving_advice import ServingAdvice, advise
+from stacks.names import CALL_METRICS
 
 DAYS: Final = 14
 _DAY_SECONDS: Final = 86_400
-# An asynchronous endpoint publishes no Invocations: its answers are counted by the time that each has taken.
-_CALLS: Final = (("Invocations", "Sum"), ("ModelLatency", "SampleCount"))
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def seen(aws: Aws, endpoint: str, variant: str, now: datetime) -> Traffic | None
     Raises:
         ClientError: the metrics may not be read.
     """
-    for metric, statistic in _CALLS:
+    for metric, statistic in CALL_METRICS:
         reply: dict[str, Any] = aws.client("cloudwatch").get_metric_statistics(
             Namespace="AWS/SageMaker",
             MetricName=metric,

@@ -7,10 +7,9 @@ import math
 
 from functions.aws import client
 from promotion.serving_stack import ServedEndpoint
+from stacks.names import CALL_METRICS
 
 _MINUTE = 60
-# An asynchronous endpoint publishes no Invocations: its answers are counted by the time that each has taken.
-_CALLS = (("Invocations", "Sum"), ("ModelLatency", "SampleCount"))
 
 
 def idle_for(endpoint: ServedEndpoint, variant: str, seconds: float) -> str:
@@ -19,7 +18,7 @@ def idle_for(endpoint: ServedEndpoint, variant: str, seconds: float) -> str:
     if endpoint.status != "InService" or (now - endpoint.modified).total_seconds() < seconds:
         return ""
     start = now - datetime.timedelta(seconds=seconds)
-    if any(_counted(endpoint.name, variant, start, now, *metric) for metric in _CALLS):
+    if any(_counted(endpoint.name, variant, start, now, *metric) for metric in CALL_METRICS):
         return ""
     return f"endpoint {endpoint.name} had no invocation in {seconds / 3600:.3g} h"
 
