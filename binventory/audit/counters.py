@@ -12,15 +12,13 @@ from typing import Any, Final, Protocol
 from botocore.exceptions import ClientError
 
 from binventory.client import CountError, Queue, count_queued
-from binventory.client.counting import MAX_REQUEST_BYTES, TRANSPORT
+from binventory.client.counting import MAX_REQUEST_BYTES, TRANSPORT, may_pass
 from binventory.core.aws import Aws, error_code, error_message
 from binventory.core.errors import Exit, Problem
 from binventory.core.remains import Remains
 from binventory.serving import is_absent
 
 _ATTEMPTS: Final = 5
-_BUSY: Final = {429, 500, 502, 503, 504}
-_BUSY_CODES: Final = {"ThrottlingException", "ServiceUnavailable", "ModelNotReadyException"}
 _UNSUITED: Final = {"ValidationError", "ValidationException"}
 """What an endpoint says that is absent, or asynchronous and was asked for an answer at once."""
 _SUM_TOLERANCE: Final = 0.01
@@ -121,13 +119,12 @@ class EndpointCounter:
                 self._require_one_model(_package_in(answer))
                 return table
             except ClientError as error:
-                status = error.response.get("OriginalStatusCode")
-                if error_code(error) == "ModelError" and isinstance(status, int) and status not in _BUSY:
+                if error_code(error) == "ModelError" and not may_pass(error):
                     said = str(error.response.get("OriginalMessage") or error_message(error))
                     raise PhotoRefusedError("refused", said[:300]) from error
                 if error_code(error) in _UNSUITED and (queue := self._found_queue()) is not None:
                     return self._queued(photo, queue)
-                if not _is_busy(error) or attempt == _ATTEMPTS - 1:
+                if not may_pass(error) or attempt == _ATTEMPTS - 1:
                     raise _unanswered(self.endpoint, error) from error
             except TRANSPORT as error:
                 if attempt == _ATTEMPTS - 1:
@@ -215,13 +212,6 @@ def reason_in(answer: Any) -> str | None:
     if not error:
         return None
     return str(error.get("message", error) if isinstance(error, dict) else error)[:300]
-
-
-def _is_busy(error: ClientError) -> bool:
-    status = error.response.get("OriginalStatusCode") or error.response.get("ResponseMetadata", {}).get(
-        "HTTPStatusCode"
-    )
-    return status in _BUSY or error_code(error) in _BUSY_CODES
 
 
 def _unanswered(endpoint: str, error: ClientError) -> Problem:

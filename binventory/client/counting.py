@@ -18,6 +18,11 @@ MAX_REQUEST_BYTES: Final = 6 * 1024 * 1024
 TRANSPORT: Final = (HTTPClientError, ConnectionError, IncompleteReadError)
 """What botocore raises when an answer does not come, or not whole: it says nothing about the photo."""
 _ATTEMPTS: Final = 4
+_BUSY_CODES: Final = {"ServiceUnavailable", "ThrottlingException", "ModelNotReadyException"}
+_PASSING: Final = {408, 429}
+"""Statuses below 500 that say nothing about the photo: it came too slowly, or there are too many requests."""
+# A container has 60 seconds. AWS documentation: InvokeEndpoint, which asks for 70 on the caller's side.
+_WAIT_SECONDS: Final = 70
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 
 
@@ -57,9 +62,9 @@ def count_photo(
 ) -> Count:
     """The count in a photo given as bytes, as a file's path, or as an https URL (a str).
 
-    A URL is fetched here, under `policy`. A busy endpoint gets the request again, at most four times in all, as does
-    one whose answer was cut. Raises FetchError when the URL is not fetched, CountError when the endpoint has no answer,
-    OSError when the file cannot be read.
+    A URL is fetched here, under `policy`. An endpoint that is busy or fails gets the request again, at most four times
+    in all, as does one whose answer was cut. Raises FetchError when the URL is not fetched, CountError when the
+    endpoint has no answer, OSError when the file cannot be read.
     """
     data = photo_bytes(photo, policy)
     if len(data) > MAX_REQUEST_BYTES:
@@ -77,9 +82,8 @@ def count_photo(
             )
             return count_of(reply["Body"].read())
         except ClientError as error:
-            problem = problem_of(error)
-            if problem.reason != "busy" or attempt == _ATTEMPTS - 1:
-                raise problem from error
+            if not may_pass(error) or attempt == _ATTEMPTS - 1:
+                raise problem_of(error) from error
         except TRANSPORT as error:
             if attempt == _ATTEMPTS - 1:
                 raise CountError("connection", f"the answer was cut: {str(error)[:200]}") from error
@@ -89,8 +93,9 @@ def count_photo(
 
 def _default_runtime() -> Runtime:
     import boto3
+    from botocore.config import Config
 
-    runtime: Runtime = boto3.client("sagemaker-runtime")
+    runtime: Runtime = boto3.client("sagemaker-runtime", config=Config(read_timeout=_WAIT_SECONDS))
     return runtime
 
 
@@ -116,6 +121,19 @@ def count_of(body: bytes) -> Count:
         raise CountError("not_a_count", f"the endpoint's answer is no count: {body[:200]!r}") from error
 
 
+def may_pass(error: ClientError) -> bool:
+    """Whether the same request may be answered later: the endpoint or AWS has failed, and the photo was not refused.
+
+    The original status of a container that gave no answer is 0: it took longer than 60 seconds, or it has ended.
+    """
+    code = error.response.get("Error", {}).get("Code", "")
+    if code == "ModelError":
+        original: Any = error.response.get("OriginalStatusCode", 0)
+        return not 400 <= original < 500 or original in _PASSING
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return code in _BUSY_CODES or status in _PASSING or status >= 500
+
+
 def problem_of(error: ClientError) -> CountError:
     """A refusal by the endpoint, or by AWS before it."""
     code = error.response.get("Error", {}).get("Code", "")
@@ -124,5 +142,4 @@ def problem_of(error: ClientError) -> CountError:
         refusal = json.loads(said)["error"]
         return CountError(str(refusal["reason"]), str(refusal["message"]))
     except (ValueError, TypeError, KeyError):
-        busy = code in {"ServiceUnavailable", "ThrottlingException", "ModelNotReadyException"}
-        return CountError("busy" if busy else code or "unknown", str(error))
+        return CountError("busy" if may_pass(error) else code or "unknown", str(error))

@@ -218,10 +218,12 @@ async def _forward(context: Context, fleet: Fleet, instance: Instance, headers: 
         _measure(context, fleet, 504, _MODEL_SECONDS, _MODEL_SECONDS)
         text = f"Your invocation timed out while waiting for a response from container {fleet.name}"
         raise ModelError(context, fleet, instance, 0, text) from None
-    except httpx.TransportError as error:
+    except httpx.TransportError:
         spent = time.perf_counter() - started
         _measure(context, fleet, 502, spent, spent)
-        raise ModelError(context, fleet, instance, 500, f"The container ended the connection: {error}") from None
+        # Seen: https://github.com/aws/amazon-sagemaker-examples/issues/2815
+        text = f"Amazon SageMaker could not get a response from the {fleet.spec.endpoint} endpoint."
+        raise ModelError(context, fleet, instance, 0, text) from None
     return _TimedResponse(response, time.perf_counter() - started)
 
 

@@ -133,7 +133,9 @@ def test_what_cannot_be_invoked_says_why(
 def test_a_crashed_instance_is_replaced(client: ClientFactory, endpoint: str) -> None:
     """The request that killed it fails, the next ones are answered by another process."""
     before = ask(client, endpoint)["process"]
-    assert refusal(ask, client=client, endpoint=endpoint, body=b"die").response["Error"]["Code"] == "ModelError"
+    error = refusal(ask, client=client, endpoint=endpoint, body=b"die")
+    assert error.response["Error"]["Code"] == "ModelError"
+    assert error.response["OriginalStatusCode"] == 0, "the container gave none"  # type: ignore[typeddict-item]
 
     def answering() -> int | None:
         try:

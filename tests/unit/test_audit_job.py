@@ -212,6 +212,22 @@ def test_a_busy_endpoint_is_asked_again_and_a_refusal_is_final() -> None:
         assert len(found.photos) == 1
 
 
+@pytest.mark.parametrize("status", [0, 408, 500, 507])
+def test_a_container_that_fails_is_no_refusal_of_the_photo(status: int) -> None:
+    """0: it gave no answer within SageMaker's minute, or it ended."""
+
+    def fails_twice(photo: bytes, number: int) -> Reply:
+        return (status, b"no answer") if number <= 2 else shade_answer(photo, number)
+
+    with runtime(fails_twice) as found:
+        table = EndpointCounter(found.aws, "e", Pace(None), patience=0).probabilities("1", photo_bytes(60))
+        assert max(table, key=lambda count: table[count]) == 3
+    with runtime(lambda photo, number: (status, b"no answer")) as found:
+        with pytest.raises(Problem, match="stopped answering") as stopped:
+            EndpointCounter(found.aws, "e", Pace(None), patience=0).probabilities("1", photo_bytes(60))
+        assert "no answer" in stopped.value.why and len(found.photos) == 5
+
+
 @pytest.mark.parametrize("body", [b"[]", b'{"probabilities": {"1": 0.5, "2": 0.9}}', b'{"probabilities": {}}', b"x"])
 def test_an_endpoint_that_is_no_count_model_stops_the_audit(body: bytes) -> None:
     with runtime(lambda photo, number: (200, body)) as found, pytest.raises(Problem, match="count model"):

@@ -125,8 +125,15 @@ def test_bytes_and_files_are_counted(runtime: Any, front: Front, tmp_path: Path,
 
 
 def test_without_a_client_that_of_the_environment_is_taken(runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boto3, "client", {"sagemaker-runtime": runtime}.__getitem__)
+    waits: list[float] = []
+
+    def made(service: str, config: Config) -> Any:
+        waits.append(config.read_timeout)  # type: ignore[attr-defined]
+        return {"sagemaker-runtime": runtime}[service]
+
+    monkeypatch.setattr(boto3, "client", made)
     assert count_photo(grey_model.photo(5), endpoint="binventory-dev").count == 1
+    assert waits == [70], "SageMaker's own limit of 60 seconds must pass first"
 
 
 def test_a_refused_photo_keeps_the_endpoints_reason(runtime: Any) -> None:
@@ -151,6 +158,26 @@ def test_a_busy_endpoint_is_asked_again_with_growing_pauses(runtime: Any, front:
     ]
     assert count_photo(grey_model.photo(5), endpoint="e", runtime=runtime, pause=pauses.append).count == 1
     assert pauses == [1.0, 2.0, 4.0]
+
+
+NO_ANSWER = "Your invocation timed out while waiting for a response from container primary."
+FAULTS = {
+    "the container gave no answer": aws_error(424, "ModelError", OriginalStatusCode=0, OriginalMessage=NO_ANSWER),
+    "the container failed": aws_error(424, "ModelError", OriginalStatusCode=502, OriginalMessage="<html>"),
+    "SageMaker failed": aws_error(500, "InternalFailure"),
+    "what SageMaker needs failed": aws_error(530, "InternalDependencyException"),
+    "a serverless endpoint starts": aws_error(429, "ModelNotReadyException"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_a_fault_that_is_not_the_photos_is_waited_out(runtime: Any, front: Front, fault: Answer) -> None:
+    front.troubles = [fault, fault]
+    assert count_photo(grey_model.photo(5), endpoint="e", runtime=runtime, pause=lambda _: None).count == 1
+    front.troubles = [fault] * 9
+    with pytest.raises(CountError) as refused:
+        count_photo(grey_model.photo(5), endpoint="e", runtime=runtime, pause=lambda _: None)
+    assert refused.value.reason == "busy" and len(front.asked) == 3 + 4
 
 
 def test_an_endpoint_that_stays_busy_is_given_up(runtime: Any, front: Front) -> None:
