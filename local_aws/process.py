@@ -41,6 +41,7 @@ from local_aws.ministack import (
     iam,
     invocations,
     late_imports,
+    missing_objects,
     named_targets,
     resource_types,
     rule_patterns,
@@ -198,6 +199,7 @@ def _application(context: Context) -> Any:
     if context.enforce_iam:
         deliveries.deliver_what_policies_allow(account=context.account, region=context.region)
         iam.check_assumed_roles()
+        missing_objects.deny_missing_objects(account=context.account, region=context.region)
         iam.record_decisions(DecisionLog(context.state_dir / decisions.FILE).write)
     cloudformation.add_resource_types(context)
     cloudformation.follow_service_roles(context)

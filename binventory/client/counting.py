@@ -121,15 +121,20 @@ def count_of(body: bytes) -> Count:
         raise CountError("not_a_count", f"the endpoint's answer is no count: {body[:200]!r}") from error
 
 
+def is_refusal(status: int) -> bool:
+    """Whether a container's status refuses the photo. That of one that gave no answer is 0."""
+    return 400 <= status < 500 and status not in _PASSING
+
+
 def may_pass(error: ClientError) -> bool:
     """Whether the same request may be answered later: the endpoint or AWS has failed, and the photo was not refused.
 
-    The original status of a container that gave no answer is 0: it took longer than 60 seconds, or it has ended.
+    A container gives no answer where it takes longer than 60 seconds, or ends.
     """
     code = error.response.get("Error", {}).get("Code", "")
     if code == "ModelError":
         original: Any = error.response.get("OriginalStatusCode", 0)
-        return not 400 <= original < 500 or original in _PASSING
+        return not is_refusal(original)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return code in _BUSY_CODES or status in _PASSING or status >= 500
 

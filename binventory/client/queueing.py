@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 import time
 import uuid
@@ -13,13 +14,18 @@ from typing import Any, Final, Protocol
 
 from botocore.exceptions import ClientError
 
-from binventory.client.counting import TRANSPORT, Count, CountError, count_of, photo_bytes, problem_of
+from binventory.client.counting import TRANSPORT, Count, CountError, count_of, is_refusal, photo_bytes, problem_of
 from binventory.client.fetching import FetchPolicy
 from binventory.core.contents import bucket_and_key, mismatch
 from binventory.core.remains import Remains
 from binventory.core.words import counted
 
 _MISSING: Final = {"NoSuchKey", "404", "NotFound"}
+_DENIED: Final = "AccessDenied"
+# How SageMaker begins what it says of a container's answer, and the reason in the container's own words.
+_STATUS: Final = re.compile(r"^Received \w* ?error \((\d{1,3})\)")
+_REASON: Final = re.compile(r'^\s*\{"error": \{"reason": "(\w+)"')
+_OF_THE_SERVER: Final = {"busy", "internal", "model", "slow", "stopped"}
 
 
 class AsyncRuntime(Protocol):
@@ -72,8 +78,9 @@ def count_queued(
     """The count in a photo given as bytes, as a file's path, or as an https URL (a str), as soon as there is one.
 
     The photo is removed from S3 again; one that cannot be is in `queue.kept`. Raises as `count_photo` does, and
-    CountError when no answer came: `late`, or `halted` once `queue.halted` is set. `pause` waits some seconds between
-    two looks, by default for `queue.halted`.
+    CountError when no answer came: `refused` where the server refused the photo, `failed` where the request failed
+    otherwise, `late`, or `halted` once `queue.halted` is set. `pause` waits some seconds between two looks, by default
+    for `queue.halted`.
     """
     data = photo_bytes(photo, policy)
     bucket, prefix = bucket_and_key(queue.input_uri)
@@ -116,12 +123,21 @@ def _answer(queue: Queue, location: str, pause: Callable[[float], object]) -> Co
         if (answer := _read(queue, reply["OutputLocation"])) is not None:
             return count_of(answer)
         if (failure := _read(queue, reply["FailureLocation"])) is not None:
-            raise CountError("refused", failure.decode("utf-8", "replace")[:500])
+            text = failure.decode("utf-8", "replace")
+            raise CountError("refused" if _is_refusal(text) else "failed", text[:500])
         pause(wait)
         wait = min(wait * 1.5, 5.0)
     raise CountError(
         "late", f"no answer within {queue.patience:.0f} s; it will be written to {reply['OutputLocation']}"
     )
+
+
+def _is_refusal(failure: str) -> bool:
+    """Whether a failure is the server's refusal of the photo: it was neither busy nor slow, and did not fail itself."""
+    if status := _STATUS.search(failure):
+        return is_refusal(int(status[1]))
+    reason = _REASON.search(failure)
+    return reason is not None and reason[1] not in _OF_THE_SERVER
 
 
 def _read(queue: Queue, uri: str) -> bytes | None:
@@ -130,8 +146,15 @@ def _read(queue: Queue, uri: str) -> bytes | None:
         reply = queue.s3.get_object(Bucket=bucket, Key=key)
         body: bytes = reply["Body"].read()
     except ClientError as error:
-        if error.response.get("Error", {}).get("Code") in _MISSING:
+        code = error.response.get("Error", {}).get("Code")
+        if code in _MISSING:
             return None
+        if code == _DENIED:
+            raise CountError(
+                _DENIED,
+                f"the answer may not be read: {error}. It takes s3:GetObject on {uri.rpartition('/')[0]}/*, and "
+                f"s3:ListBucket on {bucket}, without which S3 denies an answer that is not there yet",
+            ) from error
         raise problem_of(error) from error
     except TRANSPORT:
         return None  # it is asked for again

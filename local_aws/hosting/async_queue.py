@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 
 import urllib3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -31,6 +32,15 @@ _DEFAULT_TTL = 21_600
 _DEFAULT_TIMEOUT = 900
 _DEFAULT_AT_ONCE = 4
 _log = logging.getLogger(__name__)
+
+
+def container_error(variant: str, status: int, text: str) -> str:
+    """What SageMaker says of an error of a variant's container, and of one that gives no answer: status 0.
+
+    Seen: https://github.com/awsdocs/amazon-sagemaker-developer-guide/issues/203
+    """
+    side = "client" if 400 <= status < 500 else "server"
+    return f'Received {side} error ({status}) from {variant} with message "{text}"'
 
 
 class AsyncQueue:
@@ -122,18 +132,17 @@ class AsyncQueue:
         if failure is None:
             try:
                 answer = self._send(request)
-            except (ClientError, BotoCoreError, AwsError, urllib3.exceptions.HTTPError) as error:
+            except urllib3.exceptions.HTTPError as error:
+                failure = container_error(_variant(endpoint), 0, f"could not get a response: {error}")
+            except (ClientError, BotoCoreError, AwsError) as error:
                 failure = str(error)
         if answer is None and self._context.stopping.is_set():
             return  # the next start answers it
         key = endpoint["Plan"]["Async"]["OutputConfig"].get("KmsKeyId")
-        if answer is not None and answer.status == 200:
+        if answer is not None and (failure := _failure_in(answer, _variant(endpoint))) is None:
             self._store(request["OutputLocation"], answer.data, answer.headers.get("content-type"), key)
             self._notify(endpoint, request, content_type=answer.headers.get("content-type"))
             return
-        if answer is not None:
-            text = answer.data[:1024].decode("utf-8", "replace")
-            failure = f"Received error ({answer.status}) from model with message {text!r}"
         self._store(request["FailureLocation"], str(failure).encode(), "text/plain", key)
         self._notify(endpoint, request, failure=failure)
 
@@ -219,6 +228,20 @@ class AsyncQueue:
             self._context.client("sns").publish(TopicArn=topic, Message=json.dumps(message))
         except (AwsError, ClientError, BotoCoreError) as error:
             _log.warning("no notification of %s, whose answer is stored, as on AWS: %s", request["Id"], error)
+
+
+def _failure_in(answer: urllib3.BaseHTTPResponse, variant: str) -> str | None:
+    """Why a container's answer is none."""
+    if answer.status != HTTPStatus.OK:
+        return container_error(variant, answer.status, answer.data[:1024].decode("utf-8", "replace"))
+    if "content-length" not in answer.headers:
+        # Seen: https://github.com/deepjavalibrary/djl-serving/issues/2567
+        return f"The response from container {variant} did not specify the required Content-Length header"
+    return None
+
+
+def _variant(endpoint: Document) -> str:
+    return str(endpoint["Plan"]["Variants"][0]["VariantName"])
 
 
 def resume(context: Context) -> None:

@@ -14,7 +14,7 @@ from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, not_local
 from local_aws.core.protocol import Document, Headers, Reply
 from local_aws.core.shapes import operation_model, violations
-from local_aws.hosting.async_queue import AsyncQueue
+from local_aws.hosting.async_queue import AsyncQueue, container_error
 from local_aws.hosting.data_capture import CapturedMessage
 from local_aws.hosting.fleet import Fleet
 from local_aws.hosting.instance import LOG_GROUP, Instance
@@ -69,10 +69,9 @@ class ModelError(AwsError):
     """The container returned an error, or no response."""
 
     def __init__(self, context: Context, fleet: Fleet, instance: Instance, status: int, text: str) -> None:
-        side = "client" if 400 <= status < 500 else "server"
         stream = f"{LOG_GROUP}/{fleet.spec.endpoint}"
         message = (
-            f'Received {side} error ({status}) from {fleet.name} with message "{text}". '
+            f"{container_error(fleet.name, status, text)}. "
             f"See log group {stream}, stream {fleet.name}/{instance.id}, of account {context.account}."
         )
         super().__init__("ModelError", message, 424)

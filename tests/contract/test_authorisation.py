@@ -285,6 +285,24 @@ def test_what_a_role_was_allowed_is_written_down(strict_aws: LocalAws, root: Cli
     assert (found.action, found.resource, found.keys["s3:prefix"]) == ("s3:ListBucket", bucket, "mine/1")
 
 
+def test_who_may_not_list_is_not_told_that_an_object_is_missing(strict_aws: LocalAws, root: ClientFactory) -> None:
+    root("s3").create_bucket(Bucket="secretive")
+    root("s3").put_object(Bucket="secretive", Key="own/there", Body=b"x")
+    bucket, own = "arn:aws:s3:::secretive", "arn:aws:s3:::secretive/own/*"
+    caller = role(root, "own-reader", {"AWS": ACCOUNT}, statement("s3:GetObject", resource=own))
+    s3 = as_role(strict_aws, root, caller)("s3")
+    assert s3.get_object(Bucket="secretive", Key="own/there")["Body"].read() == b"x"
+    with pytest.raises(ClientError, match=f"AccessDenied.*s3:ListBucket on resource: {bucket}"):
+        s3.get_object(Bucket="secretive", Key="own/missing")
+    with pytest.raises(ClientError, match="403"):
+        s3.head_object(Bucket="secretive", Key="own/missing")
+    listed = statement("s3:ListBucket", resource=bucket, StringLike={"s3:prefix": ["own/*"]})
+    grant(root, "own-reader", statement("s3:GetObject", resource=own), listed)
+    for read, code in ((s3.get_object, "NoSuchKey"), (s3.head_object, "404")):
+        with pytest.raises(ClientError, match=code):
+            read(Bucket="secretive", Key="own/missing")
+
+
 def test_a_transform_job_has_the_rights_of_its_models_role(strict_aws: LocalAws, root: ClientFactory) -> None:
     """It fails with the reason where the role may not write; with permission it writes, and callers need none."""
     if "tiny" not in {found["repositoryName"] for found in root("ecr").describe_repositories()["repositories"]}:

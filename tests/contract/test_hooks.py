@@ -147,6 +147,7 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
     ("services.lambda_svc", "_layer_content_url", ["layer_name", "version"]),
     ("services.s3", "_resolve_sse_write_headers", ["headers", "bucket_name"]),
     ("services.s3", "_error", ["code", "message", "status"]),
+    ("services.s3", "_parse_bucket_key", ["path", "headers"]),
     ("services.s3", "_create_bucket", ["name", "body", "headers", "endpoint_region"]),
     ("services.s3", "_validate_bucket_name", ["name"]),
     ("services.s3", "_put_object", ["bucket_name", "key", "body", "headers"]),

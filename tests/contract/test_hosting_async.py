@@ -169,6 +169,26 @@ def test_a_failure_goes_to_its_own_place(client: ClientFactory, endpoint: str) -
     assert "NoSuchKey" in notice(client, "failures")["failureReason"]
 
 
+@pytest.mark.parametrize(
+    ("behaviour", "photo", "words"),
+    [
+        ({"status": 500}, b"count 3", r'^Received server error \(500\) from primary with message "'),
+        ({}, b"die", r"^Received server error \(0\) from primary"),
+        ({"endless": True}, b"count 3", "^The response from container primary did not specify the required Content-Le"),
+    ],
+)
+def test_a_container_that_fails_is_no_refusal(
+    client: ClientFactory, image: str, behaviour: dict[str, Any], photo: bytes, words: str
+) -> None:
+    name = f"fails-{len(words)}"
+    queued(client, image, name, **behaviour)
+    queue = Queue(name, f"s3://{BUCKET}/photos/", client("sagemaker-runtime"), client("s3"))
+    with pytest.raises(CountError, match=words) as failed:
+        count_queued(photo, queue)
+    assert failed.value.reason == "failed"
+    client("sagemaker").delete_endpoint(EndpointName=name)
+
+
 def test_a_small_photo_may_come_with_the_request_and_choose_its_place(client: ClientFactory, endpoint: str) -> None:
     reply = client("sagemaker-runtime").invoke_endpoint_async(
         EndpointName=endpoint, Body=b"inside", ContentType="image/png", S3OutputPathExtension="day", Filename="a.json"

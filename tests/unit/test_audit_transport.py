@@ -117,6 +117,19 @@ def test_a_photo_that_is_sent_twice_at_once_has_two_keys(monkeypatch: pytest.Mon
     assert len(set(never.removed)) == 2
 
 
+def test_a_queue_whose_answers_may_not_be_listed_names_the_right() -> None:
+    """S3 says AccessDenied of an answer that is not there yet, where the caller may read and not list."""
+
+    class Unlisted(Never):
+        def get_object(self, **request: object) -> None:
+            raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no s3:ListBucket"}}, "GetObject")
+
+    unlisted = Unlisted()
+    with pytest.raises(CountError, match=r"s3:GetObject on s3://b/\*, and s3:ListBucket on b, without") as denied:
+        count_queued(b"photo", Queue("e", "s3://b/in/", unlisted, unlisted))
+    assert denied.value.reason == "AccessDenied" and len(unlisted.removed) == 1
+
+
 class Never:
     """A queue whose answers never come: Ctrl-C is pressed once somebody has looked for one."""
 
@@ -138,6 +151,57 @@ class Never:
 
     def delete_object(self, **request: object) -> None:
         self.removed.append(request["Key"])
+
+
+REFUSALS = {
+    'Received client error (400) from primary with message "{"error": {"reason": "busy"}}"': "refused",
+    '{"error": {"reason": "not_jpeg_or_png", "message": "no photo"}}\n': "refused",
+    '{"error": {"reason": "busy", "message": "64 requests are waiting"}}\n': "failed",
+    'Received server error (503) from primary with message "not_jpeg_or_png"': "failed",
+    'Received client error (429) from primary with message ""': "failed",
+    "The request expired": "failed",
+}
+
+
+class Failing(Never):
+    """A queue that writes a failure for each request; `until` of them, then an answer."""
+
+    def __init__(self, failure: str, until: int = 99) -> None:
+        super().__init__()
+        self.failure = failure
+        self.until = until
+
+    def get_object(self, **request: object) -> Any:
+        if (request["Key"] == "failure") != (len(self.removed) < self.until):
+            raise ClientError({"Error": {"Code": "NoSuchKey", "Message": ""}}, "GetObject")
+        answer = {"count": 2, "probabilities": {"1": 0.1, "2": 0.9}, "expected_count": 1.9, "entropy": 0.3}
+        text = json.dumps({**answer, "model": {"package": "p"}}) if request["Key"] == "answer" else self.failure
+        return {"Body": io.BytesIO(text.encode())}
+
+
+@pytest.mark.parametrize(("failure", "reason"), REFUSALS.items())
+def test_only_what_the_server_refuses_is_a_refusal_in_a_queue(failure: str, reason: str) -> None:
+    failing = Failing(failure)
+    with pytest.raises(CountError) as failed:
+        count_queued(b"photo", Queue("e", "s3://b/in/", failing, failing))
+    assert failed.value.reason == reason and str(failed.value) == failure
+
+
+def test_an_audit_queues_again_what_failed_and_stops_where_it_goes_on_to_fail() -> None:
+    no_aws = Aws(boto3.Session("test", "test", region_name="us-east-1"))
+
+    def counter(queue: Failing) -> EndpointCounter:
+        return EndpointCounter(no_aws, "e", Pace(None), patience=0, _queues=[Queue("e", "s3://b/in/", queue, queue)])
+
+    failing = Failing("Received server error (0) from primary", until=2)
+    assert counter(failing).probabilities("1", b"photo")[2] == 0.9 and len(failing.removed) == 3
+    failing = Failing("Received server error (0) from primary")
+    with pytest.raises(Problem, match="stopped answering"):
+        counter(failing).probabilities("1", b"photo")
+    assert len(failing.removed) == 5
+    failing = Failing("Received client error (415) from primary")
+    with pytest.raises(PhotoRefusedError):
+        counter(failing).probabilities("1", b"photo")
 
 
 class _SignalStack(ctypes.Structure):

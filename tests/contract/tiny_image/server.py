@@ -4,7 +4,7 @@ It reads HTTP itself, because some tests start dozens of it and to import `http.
 
 name: goes into every answer. crash: exit while loading. status: of every answer. seconds: before every answer.
 seen: a file that the first request makes. until: a file; no answer comes before it exists.
-ping_status: of /ping. ready: a file; /ping gets a 503 before it exists.
+endless: answers have no Content-Length. ping_status: of /ping. ready: a file; /ping gets a 503 before it exists.
 counts: answer as a count model of these counts does; a photo is text that says its count: b"count 3". One of
 b"count 3 until FILE" gets no answer before that file exists.
 A request body of b"die" ends the process; one of b"refuse" gets a 400 (in a transform job of a count model, an answer
@@ -18,6 +18,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from socket import SHUT_RDWR
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 BASE = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
@@ -97,12 +98,16 @@ class Handler(StreamRequestHandler):
 
     def _answer(self, status: int, document: dict[str, object]) -> None:
         body = json.dumps(document).encode()
-        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        headers = {"Content-Type": "application/json"}
+        if status != 200 or "endless" not in BEHAVIOUR:
+            headers["Content-Length"] = str(len(body))
         if custom := self.headers.get("x-amzn-sagemaker-custom-attributes"):
             headers["X-Amzn-SageMaker-Custom-Attributes"] = custom
         lines = [f"HTTP/1.1 {status} ", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
         self.wfile.write("\r\n".join(lines).encode("latin-1") + body)
         self.wfile.flush()
+        if "Content-Length" not in headers:
+            self.connection.shutdown(SHUT_RDWR)
 
 
 if __name__ == "__main__":
