@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 from botocore.exceptions import ClientError
 
 from binventory.client import CountError, Queue, count_queued
-from binventory.client.counting import MAX_REQUEST_BYTES, TRANSPORT, may_pass
+from binventory.client.counting import MAX_REQUEST_BYTES, TRANSPORT, is_too_large, may_pass
 from binventory.core.aws import Aws, error_code, error_message
 from binventory.core.errors import Exit, Problem
 from binventory.core.remains import Remains
@@ -25,7 +25,10 @@ _SUM_TOLERANCE: Final = 0.01
 
 
 class PhotoRefusedError(Exception):
-    """The model has no answer for this photo and will have none. `reason` is a stable code: refused, no_prediction."""
+    """The model has no answer for this photo and will have none.
+
+    `reason` is a stable code: refused, no_prediction, photo_too_large.
+    """
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -122,6 +125,9 @@ class EndpointCounter:
                 if error_code(error) == "ModelError" and not may_pass(error):
                     said = str(error.response.get("OriginalMessage") or error_message(error))
                     raise PhotoRefusedError("refused", said[:300]) from error
+                if is_too_large(error):
+                    said = f"it has {len(photo)} bytes: {error_message(error)}"
+                    raise PhotoRefusedError("photo_too_large", said[:300]) from error
                 if error_code(error) in _UNSUITED and (queue := self._found_queue()) is not None:
                     return self._queued(photo, queue)
                 if not may_pass(error) or attempt == _ATTEMPTS - 1:

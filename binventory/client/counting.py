@@ -19,6 +19,9 @@ TRANSPORT: Final = (HTTPClientError, ConnectionError, IncompleteReadError)
 """What botocore raises when an answer does not come, or not whole: it says nothing about the photo."""
 _ATTEMPTS: Final = 4
 _BUSY_CODES: Final = {"ServiceUnavailable", "ThrottlingException", "ModelNotReadyException"}
+_TOO_LARGE: Final = 413
+# Of a serverless endpoint, which takes 4 MB. Seen: https://github.com/aws/sagemaker-python-sdk/issues/4271
+_OVERSIZE: Final = "oversize body"
 _PASSING: Final = {408, 429}
 """Statuses below 500 that say nothing about the photo: it came too slowly, or there are too many requests."""
 # A container has 60 seconds. AWS documentation: InvokeEndpoint, which asks for 70 on the caller's side.
@@ -82,6 +85,9 @@ def count_photo(
             )
             return count_of(reply["Body"].read())
         except ClientError as error:
+            if is_too_large(error):
+                message = f"it has {len(data)} bytes; that is more than this endpoint takes: {error}"
+                raise CountError("too_many_bytes", message) from error
             if not may_pass(error) or attempt == _ATTEMPTS - 1:
                 raise problem_of(error) from error
         except TRANSPORT as error:
@@ -119,6 +125,15 @@ def count_of(body: bytes) -> Count:
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CountError("not_a_count", f"the endpoint's answer is no count: {body[:200]!r}") from error
+
+
+def is_too_large(error: ClientError) -> bool:
+    """Whether SageMaker has refused the photo for its size, which depends on the kind of the endpoint."""
+    said = error.response.get("Error", {})
+    if said.get("Code") == "ModelError":
+        return False
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status == _TOO_LARGE or _OVERSIZE in said.get("Message", "")
 
 
 def is_refusal(status: int) -> bool:

@@ -52,6 +52,10 @@ class Fleet:
     max_body = 6_291_456
     """Bytes of the largest request."""
 
+    def oversize(self, size: int) -> AwsError:
+        """The error for a larger request."""
+        return AwsError("ValidationError", f"The body has {size} bytes; at most {self.max_body} are taken", 413)
+
     def __init__(self, context: Context, plan: VariantPlan) -> None:
         self.name = plan.name
         self.weight = plan.weight

@@ -91,9 +91,7 @@ async def invoke(context: Context, endpoint_name: str, headers: Headers, body: b
     fleet, instance = await _take(context, endpoint_name, headers.get("x-amzn-sagemaker-target-variant"))
     try:
         if len(body) > fleet.max_body:
-            raise AwsError(
-                "ValidationError", f"The body has {len(body)} bytes; at most {fleet.max_body} are taken", 413
-            )
+            raise fleet.oversize(len(body))
         timed = await _forward(context, fleet, instance, headers, body)
     finally:
         instance.release()

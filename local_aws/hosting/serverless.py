@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError
@@ -23,6 +24,10 @@ class ServerlessFleet(Fleet):
     """
 
     max_body = 4 << 20
+
+    def oversize(self, size: int) -> AwsError:
+        """Seen: https://github.com/aws/sagemaker-python-sdk/issues/4271"""
+        return AwsError("ValidationError", f"Request {uuid.uuid4()} has oversize body.")
 
     def __init__(self, context: Context, plan: VariantPlan) -> None:
         super().__init__(context, plan)

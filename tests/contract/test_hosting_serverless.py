@@ -11,6 +11,9 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
+from binventory.audit.counters import EndpointCounter, Pace, PhotoRefusedError
+from binventory.client import CountError, count_photo
+from binventory.core import aws as connections
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.jobs import until
@@ -47,14 +50,23 @@ def serverless(client: ClientFactory, image: str, name: str, **behaviour: Any) -
     return start_endpoint(client, name, name)
 
 
-def test_a_process_comes_with_a_request_and_goes_when_nothing_comes(client: ClientFactory, image: str) -> None:
+def test_a_process_comes_with_a_request_and_goes_when_nothing_comes(
+    client: ClientFactory, image: str, quick: LocalAws
+) -> None:
     described = serverless(client, image, "cold")
     assert described["EndpointStatus"] == "InService", described.get("FailureReason")
     (variant,) = described["ProductionVariants"]
     assert variant["CurrentServerlessConfig"] == {"MemorySizeInMB": 2048, "MaxConcurrency": 2}
     assert ask(client, "cold", bytes(4 << 20))["bytes"] == 4 << 20
-    with pytest.raises(ClientError, match="at most 4194304 are taken"):
-        ask(client, "cold", bytes((4 << 20) + 1))
+    large = bytes((4 << 20) + 1)
+    with pytest.raises(ClientError, match=r"ValidationError.*has oversize body"):
+        ask(client, "cold", large)
+    with pytest.raises(CountError, match="it has 4194305 bytes; that is more") as refused:
+        count_photo(large, endpoint="cold", runtime=client("sagemaker-runtime"))
+    assert refused.value.reason == "too_many_bytes"
+    with pytest.raises(PhotoRefusedError, match="it has 4194305 bytes") as set_aside:
+        EndpointCounter(connections.connect(quick.environment()), "cold", Pace(None)).probabilities("1", large)
+    assert set_aside.value.reason == "photo_too_large"
     first = ask(client, "cold")["process"]
     assert ask(client, "cold")["process"] == first, "warm"
     until(lambda: not psutil.pid_exists(first), seconds=30)
