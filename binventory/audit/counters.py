@@ -122,12 +122,8 @@ class EndpointCounter:
                 self._require_one_model(_package_in(answer))
                 return table
             except ClientError as error:
-                if error_code(error) == "ModelError" and not may_pass(error):
-                    said = str(error.response.get("OriginalMessage") or error_message(error))
-                    raise PhotoRefusedError("refused", said[:300]) from error
-                if is_too_large(error):
-                    said = f"it has {len(photo)} bytes: {error_message(error)}"
-                    raise PhotoRefusedError("photo_too_large", said[:300]) from error
+                if (refused := _refusal_in(error, len(photo))) is not None:
+                    raise refused from error
                 if error_code(error) in _UNSUITED and (queue := self._found_queue()) is not None:
                     return self._queued(photo, queue)
                 if not may_pass(error) or attempt == _ATTEMPTS - 1:
@@ -224,6 +220,15 @@ def reason_in(answer: Any) -> str | None:
     if not error:
         return None
     return str(error.get("message", error) if isinstance(error, dict) else error)[:300]
+
+
+def _refusal_in(error: ClientError, size: int) -> PhotoRefusedError | None:
+    """The refusal of a photo of `size` bytes; None for an error that says nothing about it."""
+    if is_too_large(error):
+        return PhotoRefusedError("photo_too_large", f"it has {size} bytes: {error_message(error)}"[:300])
+    if error_code(error) != "ModelError" or may_pass(error):
+        return None
+    return PhotoRefusedError("refused", str(error.response.get("OriginalMessage") or error_message(error))[:300])
 
 
 def _unanswered(endpoint: str, error: ClientError) -> Problem:
