@@ -134,6 +134,12 @@ def _keys(context: Context, document: Document, member: str) -> list[str]:
     return [name if name.startswith("arn:") else f"arn:aws:kms:{context.region}:{context.account}:key/{name}"]
 
 
+def alarm_problem(context: Context) -> str | None:
+    """Why the acting role cannot read alarms; None when it can."""
+    alarms = f"arn:aws:cloudwatch:{context.region}:{context.account}:alarm:*"
+    return _first_denial(context, [("cloudwatch:DescribeAlarms", alarms)], {})
+
+
 def may_publish(context: Context, *namespaces: str) -> bool:
     """Whether the acting role may publish metrics in all these namespaces; logs the first one where it may not."""
     for namespace in namespaces:

@@ -29,6 +29,7 @@ class RollingUpdate(Rollout):
         before = {name: fleet.wanted for name, fleet in blue.fleets.items()}
         after = {name: fleet.wanted for name, fleet in green.fleets.items()}
         old, new = dict(before), dict.fromkeys(after, 0)
+        self._check_rights(green)
         self._check_alarms()
         try:
             while new != after:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from botocore.exceptions import ClientError
 
+from local_aws.core.authorisation import alarm_problem
 from local_aws.core.context import Context
 from local_aws.core.protocol import Document
 from local_aws.hosting.deployment import Deployment, Traffic
@@ -118,6 +119,7 @@ class Rollout:
     def run(self, blue: Deployment, green: Deployment) -> None:
         """Shift all traffic to green and stop blue; raises `RolledBack` when blue has it again and green is stopped."""
         try:
+            self._check_rights(green)
             self._check_alarms()
             self._say("Creating")
             green.start()
@@ -148,6 +150,18 @@ class Rollout:
                 return
             if self._context.stopping.wait(min(left, _ALARM_POLL_SECONDS)):
                 raise RolledBack("The local AWS stopped during the update")
+
+    def _check_rights(self, green: Deployment) -> None:
+        """Hold the roles of the new models to the right that SageMaker needs for alarms.
+
+        AWS documents it for "your IAM execution role". Whose it is is not documented: the stricter reading.
+        """
+        if not self._plan.alarms:
+            return
+        for fleet in green.fleets.values():
+            with self._context.acting(fleet.spec.role):
+                if problem := alarm_problem(self._context):
+                    raise RolledBack(f"The alarms of the deployment cannot be read: {problem}")
 
     def _check_alarms(self) -> None:
         if not self._plan.alarms:

@@ -63,6 +63,10 @@ class ServingRoles(Construct):
         yield permissions.put_metrics("/aws/sagemaker/Endpoints", "AWS/SageMaker")
         if serving.data_capture_percent:
             yield allow(["s3:PutObject"], [storage.data_bucket.arn_for_objects(f"{CAPTURE_PREFIX}/*")])
+        if serving.mode != "serverless":
+            # SageMaker reads the alarms that roll back a rollout as the "execution role" (AWS documentation:
+            # Auto-Rollback Configuration and Monitoring), which may be this one or that of the caller. It has both.
+            yield allow(["cloudwatch:DescribeAlarms"], [permissions.alarm_arn(self._stack, "*")])
         if serving.mode == "async":
             yield from AsyncEndpoint(serving, storage, alerts).statements()
 

@@ -187,6 +187,34 @@ def test_an_endpoint_has_its_roles_rights_and_no_others(root: ClientFactory, str
     assert ask(as_role(strict_aws, root, may), "guarded")["name"] == "guarded"
     runtime = as_role(strict_aws, root, may_not)("sagemaker-runtime")
     denied(runtime.invoke_endpoint, EndpointName="guarded", Body=b"x")
+
+    root("cloudwatch").put_metric_alarm(
+        AlarmName="guarded",
+        Namespace="n",
+        MetricName="m",
+        Statistic="Sum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1,
+        ComparisonOperator="GreaterThanThreshold",
+    )
+    update = {
+        "EndpointName": "guarded",
+        "EndpointConfigName": create_config(root, "guarded-2", image),
+        "DeploymentConfig": {
+            "BlueGreenUpdatePolicy": {
+                "TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
+            },
+            "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "guarded"}]},
+        },
+    }
+    readable = [*needed, statement("s3:GetObject", resource="arn:aws:s3:::models/*")]
+    for granted, reason in ((readable, "cloudwatch:DescribeAlarms"), ([*readable, statement("cloudwatch:Desc*")], "")):
+        grant(root, "serving", *granted)
+        root("sagemaker").update_endpoint(**update)
+        updated = wait_while(root, "guarded", "Updating")
+        assert updated["EndpointStatus"] == "InService" and reason in updated.get("FailureReason", "")
+        assert updated["EndpointConfigName"] == ("guarded" if reason else "guarded-2")
     root("sagemaker").delete_endpoint(EndpointName="guarded")
     assert serving.endswith(":role/serving")
 

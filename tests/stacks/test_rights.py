@@ -31,7 +31,7 @@ UNWITNESSED = [
     (
         "Roles|Serving",
         r"statement s3:ListBucket|resource arn:aws:s3:::\S+ of s3:ListBucket",
-        "Without it S3 says 403 of an absent key, and SageMaker lists what it copies; the local AWS does neither.",
+        "SageMaker lists what it copies, and S3 denies absent keys without it; the local AWS does the latter only.",
     ),
     (
         "RolesEvaluate",
