@@ -22,8 +22,8 @@ from binventory.core.words import counted
 
 _MISSING: Final = {"NoSuchKey", "404", "NotFound"}
 _DENIED: Final = "AccessDenied"
-# How SageMaker begins what it says of a container's answer, and the reason in the container's own words.
-_STATUS: Final = re.compile(r"^Received \w* ?error \((\d{1,3})\)")
+# What SageMaker says of a container's answer, and the reason in the container's own words.
+_STATUS: Final = re.compile(r"Received (?:client |server )?error \((\d{1,3})\)")
 _REASON: Final = re.compile(r'^\s*\{"error": \{"reason": "(\w+)"')
 _OF_THE_SERVER: Final = {"busy", "internal", "model", "slow", "stopped"}
 

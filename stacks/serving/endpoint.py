@@ -99,8 +99,9 @@ def served_endpoint(
                 alarms=[sagemaker.CfnEndpoint.AlarmProperty(alarm_name=alarm.ref) for alarm in alarms.alarms]
             ),
         ),
-        # Autoscaling may have added instances: the new model gets as many as the old one has.
-        retain_all_variant_properties=True,
+        # Autoscaling may have added instances: the new model gets as many as the old one has. It may also have removed
+        # all of them: then the new model would be rolled out without a machine that has loaded it. It gets one.
+        retain_all_variant_properties=stack.settings.serving.min_instances > 0,
     )
     endpoint.node.add_dependency(alarms)
     return endpoint

@@ -40,14 +40,14 @@ def deployed(
         assert found.endpoint() == "absent"
 
 
-def approve(deployed: Deployed, folder: Path, name: str) -> str:
+def approve(deployed: Deployed, folder: Path, name: str, *, broken: bool = False) -> str:
     """Registers a package of the real image with the grey model, as the pipeline would, and approves it."""
     client = deployed.client
     outputs = client("cloudformation").describe_stacks(StackName=f"{NAME}-storage")["Stacks"][0]["Outputs"]
     bucket = next(item["OutputValue"] for item in outputs if item["OutputKey"] == "ModelBucketName")
     archive = grey_model.pack(grey_model.write(folder / name), folder / f"{name}.tar.gz")
     key = f"executions/{name}/serving/model.tar.gz"
-    client("s3").put_object(Bucket=bucket, Key=key, Body=archive.read_bytes())
+    client("s3").put_object(Bucket=bucket, Key=key, Body=b"no archive" if broken else archive.read_bytes())
     definition = json.loads(client("sagemaker").describe_pipeline(PipelineName=NAME)["PipelineDefinition"])
     (gate,) = (step for step in definition["Steps"] if step["Name"] == "Gate")
     specification = gate["Arguments"]["IfSteps"][0]["Arguments"]["InferenceSpecification"]
@@ -59,6 +59,24 @@ def approve(deployed: Deployed, folder: Path, name: str) -> str:
     )["ModelPackageArn"]
     client("sagemaker").update_model_package(ModelPackageArn=package, ModelApprovalStatus="Approved")
     return package
+
+
+def refuse_a_broken_model_without_machines(deployed: Deployed, folder: Path, good: str) -> None:
+    """A model that cannot be loaded is rolled back also where autoscaling has removed every machine."""
+    sagemaker = deployed.client("sagemaker")
+
+    def instances() -> int:
+        (variant,) = sagemaker.describe_endpoint(EndpointName=NAME)["ProductionVariants"]
+        return int(variant["CurrentInstanceCount"])
+
+    until(lambda: instances() == 0, seconds=120)
+    package = approve(deployed, folder, "broken", broken=True)
+    until(
+        lambda: sagemaker.describe_model_package(ModelPackageName=package)["ModelApprovalStatus"] == "Rejected",
+        seconds=180,
+    )
+    until(lambda: deployed.stack()[1]["ModelPackageArn"] == good, seconds=60)
+    deployed.wait("InService", 180)
 
 
 def test_a_model_is_promoted_asked_and_replaced(deployed: Deployed, repository: Path, tmp_path: Path) -> None:
@@ -79,6 +97,9 @@ def test_a_model_is_promoted_asked_and_replaced(deployed: Deployed, repository: 
         until(lambda: deployed.stack()[1]["ModelPackageArn"] == package, seconds=60)  # noqa: B023 - called at once
         deployed.wait("InService", 180)
         assert deployed.stack()[1]["ModelPackageArn"] == package
+        assert counted() == expected
+    if deployed.settings["BINVENTORY_SERVING__MODE"] == "async":
+        refuse_a_broken_model_without_machines(deployed, tmp_path, package)
         assert counted() == expected
     outputs = deployed.client("cloudformation").describe_stacks(StackName=f"{NAME}-serving")["Stacks"][0]["Outputs"]
     mode = {item["OutputKey"]: item["OutputValue"] for item in outputs}["ServingMode"]

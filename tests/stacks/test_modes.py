@@ -49,6 +49,14 @@ def test_a_serverless_endpoint_has_memory_and_concurrency_and_no_machines(server
     assert serverless["Outputs"]["ServingMode"]["Value"] == "serverless"
 
 
+def test_a_new_model_begins_with_a_machine_where_there_may_be_none(queued: dict[str, Any]) -> None:
+    assert only(queued, "AWS::SageMaker::Endpoint")["Properties"]["RetainAllVariantProperties"] is False
+    (variant,) = only(queued, "AWS::SageMaker::EndpointConfig")["Properties"]["ProductionVariants"]
+    assert variant["InitialInstanceCount"] == 1
+    kept = stacks_of("async", min_instances=1)["Serving"]
+    assert only(kept, "AWS::SageMaker::Endpoint")["Properties"]["RetainAllVariantProperties"] is True
+
+
 def test_the_dashboard_draws_answers_of_an_endpoint_that_publishes_no_calls(
     queueing: dict[str, dict[str, Any]],
 ) -> None:

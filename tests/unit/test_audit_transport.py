@@ -155,6 +155,7 @@ class Never:
 
 REFUSALS = {
     'Received client error (400) from primary with message "{"error": {"reason": "busy"}}"': "refused",
+    "2026-11-30T07:00:00.000:[sagemaker logs] [id] Received client error (413) from primary": "refused",
     '{"error": {"reason": "not_jpeg_or_png", "message": "no photo"}}\n': "refused",
     '{"error": {"reason": "busy", "message": "64 requests are waiting"}}\n': "failed",
     'Received server error (503) from primary with message "not_jpeg_or_png"': "failed",
