@@ -22,6 +22,7 @@ from binventory.core.words import counted
 
 _MISSING: Final = {"NoSuchKey", "404", "NotFound"}
 _DENIED: Final = "AccessDenied"
+_LATE: Final = "late"
 # What SageMaker says of a container's answer, and the reason in the container's own words.
 _STATUS: Final = re.compile(r"Received (?:client |server )?error \((\d{1,3})\)")
 _REASON: Final = re.compile(r'^\s*\{"error": \{"reason": "(\w+)"')
@@ -53,7 +54,7 @@ class Queue:
     folder: str = field(default_factory=lambda: uuid.uuid4().hex, repr=False, compare=False)
     """Below `input_uri`, for this queue's photos only, so that what stays can be removed in one command."""
     kept: list[str] = field(default_factory=list, repr=False, compare=False)
-    """Why a photo was not deleted after its answer; one reason for each photo that stays in the bucket."""
+    """Why a photo was not deleted; one reason for each photo that stays in the bucket."""
 
     def remains(self) -> Remains | None:
         """The photos that stay in the bucket; None where all were deleted."""
@@ -77,10 +78,10 @@ def count_queued(
 ) -> Count:
     """The count in a photo given as bytes, as a file's path, or as an https URL (a str), as soon as there is one.
 
-    The photo is removed from S3 again; one that cannot be is in `queue.kept`. Raises as `count_photo` does, and
-    CountError when no answer came: `refused` where the server refused the photo, `failed` where the request failed
-    otherwise, `late`, or `halted` once `queue.halted` is set. `pause` waits some seconds between two looks, by default
-    for `queue.halted`.
+    The photo is removed from S3 again, unless its answer is late; one that stays is in `queue.kept`. Raises as
+    `count_photo` does, and CountError when no answer came: `refused` where the server refused the photo, `failed` where
+    the request failed otherwise, `late`, or `halted` once `queue.halted` is set. `pause` waits some seconds between two
+    looks, by default for `queue.halted`.
     """
     data = photo_bytes(photo, policy)
     bucket, prefix = bucket_and_key(queue.input_uri)
@@ -92,10 +93,17 @@ def count_queued(
     except TRANSPORT as error:
         _delete(queue, bucket, key)  # it may have arrived
         raise CountError("connection", f"the photo was not queued: {str(error)[:200]}") from error
+    waits = False
     try:
         return _answer(queue, f"s3://{bucket}/{key}", pause or queue.halted.wait)
+    except CountError as error:
+        waits = error.reason == _LATE
+        raise
     finally:
-        _delete(queue, bucket, key)
+        if waits:
+            queue.kept.append("SageMaker reads it when its turn comes, for the answer that is still to be written")
+        else:
+            _delete(queue, bucket, key)
 
 
 def _delete(queue: Queue, bucket: str, key: str) -> None:
@@ -127,9 +135,7 @@ def _answer(queue: Queue, location: str, pause: Callable[[float], object]) -> Co
             raise CountError("refused" if _is_refusal(text) else "failed", text[:500])
         pause(wait)
         wait = min(wait * 1.5, 5.0)
-    raise CountError(
-        "late", f"no answer within {queue.patience:.0f} s; it will be written to {reply['OutputLocation']}"
-    )
+    raise CountError(_LATE, f"no answer within {queue.patience:.0f} s; it will be written to {reply['OutputLocation']}")
 
 
 def _is_refusal(failure: str) -> bool:

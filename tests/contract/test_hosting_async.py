@@ -301,10 +301,17 @@ def _denied() -> tuple[Any, dict[str, Any]]:
 def test_an_answer_that_does_not_come_is_late_and_what_is_missing_is_named(
     client: ClientFactory, image: str, quick: LocalAws, tmp_path: Path
 ) -> None:
-    queued(client, image, "slow", seconds=5, counts=[1, 2, 3, 4, 5])
+    answers = tmp_path / "answers"
+    queued(client, image, "slow", until=str(answers), counts=[1, 2, 3, 4, 5])
     queue = Queue("slow", f"s3://{BUCKET}/photos/", client("sagemaker-runtime"), client("s3"), patience=0.5)
-    with pytest.raises(CountError, match="it will be written to s3://") as late:
-        count_queued(b"count 3", queue)
+    # An instance takes four requests; the fifth waits in the queue, and its photo in the bucket.
+    promised = []
+    for _ in range(5):
+        with pytest.raises(CountError, match="it will be written to s3://") as late:
+            count_queued(b"count 3", queue)
+        promised.append(str(late.value).rpartition(" ")[2])
+    answers.touch()
+    assert [json.loads(stored(client, uri))["count"] for uri in promised] == [3] * 5
     assert late.value.reason == "late"
     aws = connections.connect(quick.environment())
     nowhere = Queue("slow", "s3://no-such-bucket/", client("sagemaker-runtime"), client("s3"))

@@ -109,12 +109,21 @@ def test_a_queue_reads_a_cut_answer_again() -> None:
 def test_a_photo_that_is_sent_twice_at_once_has_two_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each removes its own from S3 when it has its answer; the clock of some systems stands for a microsecond."""
     monkeypatch.setattr("time.time_ns", lambda: 1)
+    failing = Failing("{}")
+    queue = Queue("e", "s3://b/in/", failing, failing)
+    for _ in range(2):
+        with pytest.raises(CountError):
+            count_queued(b"photo", queue)
+    assert len(set(failing.removed)) == 2 and queue.remains() is None
+
+
+def test_a_photo_whose_answer_is_late_stays_because_its_request_still_waits() -> None:
     never = Never()
     queue = Queue("e", "s3://b/in/", never, never, patience=0.0)
-    for _ in range(2):
-        with pytest.raises(CountError, match="will be written"):
-            count_queued(b"photo", queue)
-    assert len(set(never.removed)) == 2
+    with pytest.raises(CountError, match="will be written"):
+        count_queued(b"photo", queue)
+    assert never.removed == []
+    assert "1 photo below s3://b/in/" in str(queue.remains()) and "when its turn comes" in str(queue.remains())
 
 
 def test_a_queue_whose_answers_may_not_be_listed_names_the_right() -> None:
