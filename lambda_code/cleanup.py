@@ -22,6 +22,9 @@ ACTS = {
     "ModelPackageGroupName": delete_model_packages,
     "PipelineName": end_pipeline,
 }
+_LONGEST_REASON = 1000
+_LONGEST_ANSWER = 4096
+"""Bytes: CloudFormation refuses a longer answer with `Response object is too long`, and with it the reason."""
 _STACK_ENDS = ("DELETE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS")
 
 
@@ -78,12 +81,20 @@ def _bound_job_logs(request: str, days: int) -> str:
 def _answer(event: dict[str, Any], status: str, reason: str) -> None:
     body = {
         "Status": status,
-        "Reason": reason[:1000],
         # Stable: with a new id CloudFormation would see a replacement and delete the old resource, which would act.
         "PhysicalResourceId": event.get("PhysicalResourceId", event["LogicalResourceId"]),
         **{key: event[key] for key in ("StackId", "RequestId", "LogicalResourceId")},
     }
     request = urllib.request.Request(
-        event["ResponseURL"], data=json.dumps(body).encode(), method="PUT", headers={"Content-Type": ""}
+        event["ResponseURL"], data=_with_reason(body, reason), method="PUT", headers={"Content-Type": ""}
     )
     urllib.request.urlopen(request, timeout=30).close()
+
+
+def _with_reason(body: dict[str, Any], reason: str) -> bytes:
+    """The answer, with as much of the reason as it may hold: a key of S3 may have letters of several bytes."""
+    answers = (
+        json.dumps({**body, "Reason": reason[:length]}, ensure_ascii=False).encode()
+        for length in range(_LONGEST_REASON, -1, -1)
+    )
+    return next(answer for answer in answers if len(answer) <= _LONGEST_ANSWER)

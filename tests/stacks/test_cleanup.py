@@ -29,6 +29,7 @@ class CloudFormationEnd(http.server.BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         """Keeps the answer."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        assert len(body) <= 4096, "CloudFormation refuses it"
         self.answers.append(json.loads(body))
         self.send_response(200)
         self.end_headers()
@@ -193,6 +194,21 @@ def test_an_object_that_may_not_be_deleted_is_named_with_its_cure(
     assert answer["Status"] == "FAILED"
     assert f"folder/1 cannot be deleted from bucket {name}: AccessDenied Object Lock" in answer["Reason"]
     assert "then delete the stack again" in answer["Reason"]
+
+
+def test_a_reason_in_letters_of_several_bytes_fits_into_an_answer(
+    aws: ClientFactory, ask: Any, going: str, events: Any
+) -> None:
+    """CloudFormation reads 4,096 bytes at most, and tells of a longer answer that it is too long."""
+    name, key = _bucket(aws, versioned=False), "\N{PACKAGE}" * 256
+
+    def protect(parsed: dict[str, Any], **_: object) -> None:
+        parsed["Errors"] = [{"Key": key, "Code": "AccessDenied", "Message": "\N{PACKAGE}" * 1000}]
+
+    events.register("after-call.s3.DeleteObjects", protect)
+    answer = ask("Delete", going, BucketName=name)
+    assert answer["Status"] == "FAILED"
+    assert f"{key} cannot be deleted from bucket {name}: AccessDenied" in answer["Reason"]
 
 
 def test_an_execution_that_does_not_stop_fails_the_deletion_and_leaves_its_logs(
