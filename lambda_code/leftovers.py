@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import boto3
@@ -17,6 +19,9 @@ from functions.aws import list_executions, stop_running
 _BATCH = 1000
 _POLL_SECONDS = 5.0
 _STOP_SECONDS = 12 * 60.0
+_ALLOWED_SECONDS = 2 * 60.0
+"""How long IAM may take to apply a policy that CloudFormation has made: https://github.com/aws/aws-cdk/issues/37675"""
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
 _END_SECONDS = 14 * 60.0
 """For all of a pipeline's end: a minute less than the function may run, so that CloudFormation gets an answer."""
 TRANSFORM_GROUP = "/aws/sagemaker/TransformJobs"
@@ -117,12 +122,29 @@ def bound_job_logs(days: int) -> list[str]:
     made = []
     for group in JOB_LOG_GROUPS:
         try:
-            logs.create_log_group(logGroupName=group)
+            _once_allowed(partial(logs.create_log_group, logGroupName=group))
         except logs.exceptions.ResourceAlreadyExistsException:
             continue
-        logs.put_retention_policy(logGroupName=group, retentionInDays=days)
+        _once_allowed(partial(logs.put_retention_policy, logGroupName=group, retentionInDays=days))
         made.append(group)
     return made
+
+
+def _once_allowed(request: Callable[[], object]) -> None:
+    """Makes a request, again where it is denied: the policy that allows it is new, and IAM takes a while to apply it.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+    """
+    deadline = time.monotonic() + _ALLOWED_SECONDS
+    while True:
+        try:
+            request()
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _DENIED or time.monotonic() > deadline:
+                raise
+        else:
+            return
+        time.sleep(_POLL_SECONDS)
 
 
 def delete_job_logs(pipeline: str, execution_ids: list[str], deadline: float) -> int:

@@ -311,3 +311,29 @@ def test_job_logs_get_an_end_unless_the_account_has_decided(aws: ClientFactory, 
     assert kept() | {first: 90, second: 14} == kept()
     assert "stay" in ask("Delete", standing, JobLogRetentionDays="14")["Reason"]
     assert set(kept()) >= {first, second}
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(60.0, "SUCCESS"), (-1.0, "FAILED")], ids=["in time", "never"])
+def test_a_right_that_iam_does_not_apply_yet_is_waited_for(
+    ask: Any, standing: str, events: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, status: str
+) -> None:
+    """CloudFormation calls the function as soon as it has made the policy, which may take IAM some seconds."""
+    asked: list[str] = []
+
+    def answer(model: Any, **_: object) -> tuple[Any, dict[str, Any]]:
+        asked.append(model.name)
+        if len(asked) in {1, 2, 4}:
+            denied = {"Code": "AccessDeniedException", "Message": "no identity-based policy allows it"}
+            return SimpleNamespace(status_code=400), {"Error": denied}
+        return SimpleNamespace(status_code=200), {}
+
+    for operation in ("CreateLogGroup", "PutRetentionPolicy"):
+        events.register(f"before-call.logs.{operation}", answer)
+    monkeypatch.setattr(leftovers, "_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(leftovers, "_ALLOWED_SECONDS", seconds)
+    found = ask("Create", standing, JobLogRetentionDays="14")
+    assert found["Status"] == status, found["Reason"]
+    made = ["CreateLogGroup", "PutRetentionPolicy"]
+    expected = ["CreateLogGroup"] * 3 + ["PutRetentionPolicy"] * 2 + made * 2
+    assert asked == (expected if status == "SUCCESS" else ["CreateLogGroup"])
+    assert status == "SUCCESS" or "no identity-based policy allows it" in found["Reason"]
