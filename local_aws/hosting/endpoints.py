@@ -89,7 +89,7 @@ def update_endpoint(context: Context, request: Document) -> Document:
     record = EndpointRecord(context, name)
     endpoint = record.read()
     target = plan_of(context, request["EndpointConfigName"])
-    _refuse_conversion(endpoint["Plan"], target)
+    _refuse_conversion(name, endpoint["Plan"], target)
     _refuse_scaled_variants(context, endpoint, request["EndpointConfigName"])
     _refuse_retained_capture(request)
     if request.get("RetainAllVariantProperties"):
@@ -182,7 +182,9 @@ def _refuse_scaled_variants(context: Context, endpoint: Document, target: str) -
         )
 
 
-def _refuse_conversion(current: Document, target: Document) -> None:
+def _refuse_conversion(name: str, current: Document, target: Document) -> None:
+    if current.get("Async") and not target.get("Async"):
+        raise validation(f"The AsyncInferenceConfig parameter cannot be removed from this endpoint {name}.")
     if any(variant.get("ServerlessConfig") for variant in target["Variants"]) and not all(
         variant.get("ServerlessConfig") for variant in current["Variants"]
     ):

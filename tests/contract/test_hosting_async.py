@@ -71,6 +71,16 @@ def endpoint(client: ClientFactory, image: str, topics: dict[str, str]) -> str:
     return "async"
 
 
+def test_a_queue_is_not_taken_from_an_endpoint(client: ClientFactory, endpoint: str) -> None:
+    """In AWS's words: https://github.com/aws/sagemaker-python-sdk/pull/3124."""
+    sagemaker = client("sagemaker")
+    without = {key: value for key, value in config(endpoint).items() if key != "AsyncInferenceConfig"}
+    sagemaker.create_endpoint_config(**{**without, "EndpointConfigName": "without-a-queue"})
+    with pytest.raises(ClientError, match="AsyncInferenceConfig parameter cannot be removed from this endpoint"):
+        sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName="without-a-queue")
+    assert sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"] == "InService"
+
+
 def config(image_model: str, **output: Any) -> dict[str, Any]:
     return {
         "EndpointConfigName": image_model,
