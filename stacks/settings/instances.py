@@ -32,6 +32,8 @@ CpuJobInstance = Literal[
     "ml.c7i.2xlarge",
     "ml.c7i.4xlarge",
 ]
+# From Turing on: the training images come with CUDA 13, which has no code for the V100 of ml.p3
+# (https://github.com/pytorch/pytorch/issues/172352).
 GpuJobInstance = Literal[
     "ml.g4dn.xlarge",
     "ml.g4dn.2xlarge",
@@ -42,7 +44,6 @@ GpuJobInstance = Literal[
     "ml.g6.xlarge",
     "ml.g6.2xlarge",
     "ml.g6.12xlarge",
-    "ml.p3.2xlarge",
 ]
 JobInstance = Literal[CpuJobInstance, GpuJobInstance]
 # For training on EC2: x86 types that run the Deep Learning AMI.

@@ -21,8 +21,9 @@ from local_aws.core.disks import disk_gb as local_disk_gb
 from serving.admission import AdmissionLimits
 from stacks.pipeline.parameters import Parameters
 from stacks.settings import SETTINGS_FOLDER, EnvironmentName, InvalidSettingsError, Settings, load
-from stacks.settings.instances import CPU_JOB_INSTANCES, GPU_JOB_INSTANCES, disk_gb
+from stacks.settings.instances import CPU_JOB_INSTANCES, GPU_JOB_INSTANCES, Processor, disk_gb
 from stacks.settings.serving import AsyncSettings
+from stacks.shared.images import TAGS
 from tests.stacks.templates import changed
 
 
@@ -329,8 +330,16 @@ def test_an_execution_may_choose_only_types_whose_disk_holds_the_volume(monkeypa
     monkeypatch.setenv("BINVENTORY_TRAINING__INSTANCE_TYPE", "ml.g5.2xlarge")
     monkeypatch.setenv("BINVENTORY_TRAINING__VOLUME_GB", "400")
     allowed = Parameters.of(load("dev")).training_instance_type.allowed
-    assert {"ml.g5.2xlarge", "ml.g6.12xlarge", "ml.p3.2xlarge"} <= set(allowed)
+    assert {"ml.g5.2xlarge", "ml.g6.12xlarge", "ml.g4dn.12xlarge"} <= set(allowed)
     assert not {"ml.g5.xlarge", "ml.g4dn.2xlarge"} & set(allowed)
+
+
+def test_a_gpu_for_which_the_training_images_have_no_code_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA 13, which every image has, ends with Turing; a V100 fails with `no kernel image is available`."""
+    assert all("-cu13" in tags[Processor.GPU] for tags in TAGS.values())
+    monkeypatch.setenv("BINVENTORY_TRAINING__INSTANCE_TYPE", "ml.p3.2xlarge")
+    with pytest.raises(InvalidSettingsError, match=r"(?s)training.instance_type = 'ml.p3.2xlarge'.*ml.g4dn.xlarge"):
+        load("dev")
 
 
 def test_the_stacks_and_the_local_aws_know_the_same_disks() -> None:

@@ -122,7 +122,7 @@ def test_processing_is_in_the_network_and_installs_from_the_wheels(strict: dict[
 
 @pytest.mark.parametrize("instance_type", get_args(JobInstance))
 def test_a_volume_has_the_key_and_a_local_disk_none_whatever_type_an_execution_chooses(instance_type: str) -> None:
-    """ml.p3 has GPUs and a volume; ml.g5 has a local disk, for which SageMaker refuses a key."""
+    """ml.m5 has a volume; ml.g5 has a local disk, for which SageMaker refuses a key."""
     key = JobSecurity(data_key="arn:aws:kms:us-east-1:123456789012:key/1")
     named = bool(key.volume(instance_type))
     assert named is not machine(instance_type).has_own_disk
