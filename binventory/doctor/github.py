@@ -85,8 +85,16 @@ class _Repository:
 
 
 def _repository(name: str, settings: Settings, found: _Repository) -> Check:
-    """Its numbers: tokens with an immutable subject carry them, and a wrong one closes every role."""
+    """Its name and its numbers, which the subjects of tokens carry: a wrong one closes every role.
+
+    GitHub finds the repository whatever the capitals, but writes them into its tokens as they are, and IAM compares
+    them: https://github.com/aws-actions/configure-aws-credentials/issues/1100
+    """
     github, numbers = settings.github, found.numbers
+    if found.name != github.repository:
+        cure = f"set github.repository: {found.name}, and deploy the GitHub stack"
+        words = f"GitHub calls it {found.name}, the settings {github.repository}: tokens have GitHub's capitals"
+        return Check(name, "missing", words, cure)
     known = (github.owner_id, github.repository_id)
     if None not in known and known != numbers:
         cure = f"set github.owner_id: {numbers[0]} and github.repository_id: {numbers[1]}, and deploy the GitHub stack"

@@ -18,7 +18,7 @@ class GithubSettings(Section):
     """The GitHub repository whose workflows may act on this environment, and how its tokens are recognised."""
 
     repository: Literal["none"] | RepositoryName = "none"
-    """`owner/name`; `none`: there is no GitHub stack."""
+    """`owner/name`, with GitHub's capitals; `none`: there is no GitHub stack."""
     owner_id: int | None = Field(default=None, ge=1)
     """Number of the owner. With both numbers, tokens with an immutable subject (of repositories created since 2026)
     are accepted too: `gh api repos/OWNER/NAME --jq '.owner.id, .id'` prints the numbers."""

@@ -278,6 +278,12 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "trunk, but the roles trust main",
         "set github.branch: trunk",
     ),
+    "other capitals": (
+        {"": {"id": 22, "full_name": "Acme/bins", "owner": {"id": 11}, "default_branch": "main"}},
+        "GitHub repository",
+        "GitHub calls it Acme/bins, the settings acme/bins: tokens have GitHub's capitals",
+        "set github.repository: Acme/bins, and deploy the GitHub stack",
+    ),
     "another repository of that name": (
         {"": {"id": 23, "full_name": "acme/bins", "owner": {"id": 11}, "default_branch": "main"}},
         "GitHub repository",
