@@ -336,8 +336,17 @@ class Environment:
         return [model["ModelName"] for model in listed if self._owns(model["ModelArn"])]
 
     def _owns(self, arn: str) -> bool:
-        """CloudFormation's names for models and configurations leave out the stack's, their tags do not."""
-        tags = {tag["Key"]: tag["Value"] for tag in self.aws("sagemaker").list_tags(ResourceArn=arn)["Tags"]}
+        """CloudFormation's names for models and configurations leave out the stack's, their tags do not.
+
+        A rollout may delete what was listed before its tags are read.
+        """
+        try:
+            listed = self.aws("sagemaker").list_tags(ResourceArn=arn)["Tags"]
+        except ClientError as error:
+            if "Could not find" not in str(error):
+                raise
+            return False
+        tags = {tag["Key"]: tag["Value"] for tag in listed}
         return f"/{self.name}-" in arn or tags.get(DEPLOYMENT_TAG) == self.name
 
 
