@@ -30,9 +30,6 @@ def guarded(context: Context, application: Any, administration: Mapping[str, Han
     """
 
     async def enter(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})  # no service here needs one, and pages can open them
-            return
         if scope["type"] != "http":
             await application(scope, receive, send)
             return

@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -26,6 +27,7 @@ from local_aws.core.context import Context
 from local_aws.core.decisions import DecisionLog
 from local_aws.core.protocol import TARGETS
 from local_aws.door import guarded
+from local_aws.http_server import HttpServer
 from local_aws.ministack import (
     acting_roles,
     alarm_rules,
@@ -122,32 +124,28 @@ def _factor(text: str) -> float:
 
 
 async def _serve(context: Context, port: int, *, watch_parent: bool) -> None:
-    from hypercorn.asyncio import serve
-    from hypercorn.config import Config
-
+    listening = socket.create_server(("127.0.0.1", port))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if watch_parent:
         threading.Thread(target=_wait_for_parent, args=(loop, stop), daemon=True).start()
-    config = Config()
-    config.bind = [f"127.0.0.1:{port}"]
-    config.keep_alive_timeout = 75
-    config.graceful_timeout = 2
-    config.loglevel = "WARNING"
+    context.start_thread("start", partial(_begin_work, context, port))
+    server = HttpServer(_application(context))
+    gc.freeze()  # what a start has made stays
+    gc.enable()
 
     async def until_stopped() -> None:
         await stop.wait()
         # Engines first: they still need the services of ministack.
         await asyncio.to_thread(context.stop)
+        server.should_exit = True
 
-    context.start_thread("start", partial(_begin_work, context, port))
-    application = _application(context)
-    gc.freeze()  # what a start has made stays
-    gc.enable()
-    await serve(application, config, shutdown_trigger=until_stopped)
-    _end(0)
+    stopping = asyncio.create_task(until_stopped())
+    await server.serve([listening])
+    stopping.cancel()
+    _end(0 if server.started else 1)
 
 
 def _temporary() -> Path:

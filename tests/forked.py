@@ -26,13 +26,17 @@ import psutil
 
 from local_aws.server import REGION, REPOSITORY, LocalAws, clean_environment
 
-_IMPORTED_BY_MINISTACK = (
+_IMPORTED_LATE = (
     "cryptography.hazmat.primitives.serialization",
     "defusedxml.ElementTree",
-    "hypercorn.asyncio",
+    "uvicorn.lifespan.on",
+    "uvicorn.protocols.http.h11_impl",
     "yaml",
 )
-"""ministack itself reads the environment when it is imported, so each fork does that."""
+"""By ministack and uvicorn once they serve.
+
+ministack itself is imported by each fork, because it reads the environment then.
+"""
 
 
 class ForkedAws(LocalAws):
@@ -116,7 +120,7 @@ def main() -> None:
     from local_aws import process
     from local_aws.core import descriptions, shapes
 
-    for module in _IMPORTED_BY_MINISTACK:
+    for module in _IMPORTED_LATE:
         import_module(module)
     shapes.service_model()
     # Any client reads the descriptions of regions and addresses; one without keys would look for some.
