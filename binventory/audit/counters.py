@@ -159,23 +159,17 @@ class EndpointCounter:
                 yield found
 
     def _queued(self, photo: bytes, queue: Queue) -> Mapping[int, float]:
-        """Queues again what failed, but for a refusal of this photo."""
-        for attempt in range(_ATTEMPTS):
-            self.pace.wait()
-            try:
-                found = count_queued(photo, queue)
-                break
-            except CountError as error:
-                if error.reason == "refused":
-                    raise PhotoRefusedError("refused", str(error)[:300]) from error
-                if error.reason != "failed" or attempt == _ATTEMPTS - 1:
-                    raise Problem(
-                        f"The endpoint {self.endpoint} stopped answering",
-                        str(error),
-                        "run the same command again: it continues where it stopped; or audit by transform jobs: "
-                        "--batch",
-                    ) from error
-            queue.halted.wait(self.patience * 2**attempt)
+        self.pace.wait()
+        try:
+            found = count_queued(photo, queue)
+        except CountError as error:
+            if error.reason == "refused":
+                raise PhotoRefusedError("refused", str(error)[:300]) from error
+            raise Problem(
+                f"The endpoint {self.endpoint} stopped answering",
+                str(error),
+                "run the same command again: it continues where it stopped; or audit by transform jobs: --batch",
+            ) from error
         self._require_one_model(found.package)
         return dict(sorted(found.probabilities.items()))
 

@@ -17,7 +17,8 @@ MAX_REQUEST_BYTES: Final = 6 * 1024 * 1024
 """SageMaker's limit for the body of InvokeEndpoint. Photos in a queue go through S3 and are not limited by it."""
 TRANSPORT: Final = (HTTPClientError, ConnectionError, IncompleteReadError)
 """What botocore raises when an answer does not come, or not whole: it says nothing about the photo."""
-_ATTEMPTS: Final = 4
+ATTEMPTS: Final = 4
+"""How often an endpoint is asked in all, where it is busy or fails."""
 _BUSY_CODES: Final = {"ServiceUnavailable", "ThrottlingException", "ModelNotReadyException"}
 _TOO_LARGE: Final = 413
 # Of a serverless endpoint, which takes 4 MB. Seen: https://github.com/aws/sagemaker-python-sdk/issues/4271
@@ -75,7 +76,7 @@ def count_photo(
             "too_many_bytes", f"it has {len(data)} bytes; SageMaker lets {MAX_REQUEST_BYTES} reach an endpoint"
         )
     client: Runtime = runtime or _default_runtime()
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(ATTEMPTS):
         try:
             reply = client.invoke_endpoint(
                 EndpointName=endpoint,
@@ -88,10 +89,10 @@ def count_photo(
             if is_too_large(error):
                 message = f"it has {len(data)} bytes; that is more than this endpoint takes: {error}"
                 raise CountError("too_many_bytes", message) from error
-            if not may_pass(error) or attempt == _ATTEMPTS - 1:
+            if not may_pass(error) or attempt == ATTEMPTS - 1:
                 raise problem_of(error) from error
         except TRANSPORT as error:
-            if attempt == _ATTEMPTS - 1:
+            if attempt == ATTEMPTS - 1:
                 raise CountError("connection", f"the answer was cut: {str(error)[:200]}") from error
         pause(2.0**attempt)
     raise AssertionError("unreachable: the last attempt returns or raises")

@@ -14,7 +14,16 @@ from typing import Any, Final, Protocol
 
 from botocore.exceptions import ClientError
 
-from binventory.client.counting import TRANSPORT, Count, CountError, count_of, is_refusal, photo_bytes, problem_of
+from binventory.client.counting import (
+    ATTEMPTS,
+    TRANSPORT,
+    Count,
+    CountError,
+    count_of,
+    is_refusal,
+    photo_bytes,
+    problem_of,
+)
 from binventory.client.fetching import FetchPolicy
 from binventory.core.contents import bucket_and_key, mismatch
 from binventory.core.remains import Remains
@@ -23,6 +32,7 @@ from binventory.core.words import counted
 _MISSING: Final = {"NoSuchKey", "404", "NotFound"}
 _DENIED: Final = "AccessDenied"
 _LATE: Final = "late"
+_FAILED: Final = "failed"
 # What SageMaker says of a container's answer, and the reason in the container's own words.
 _STATUS: Final = re.compile(r"Received (?:client |server )?error \((\d{1,3})\)")
 _REASON: Final = re.compile(r'^\s*\{"error": \{"reason": "(\w+)"')
@@ -78,10 +88,10 @@ def count_queued(
 ) -> Count:
     """The count in a photo given as bytes, as a file's path, or as an https URL (a str), as soon as there is one.
 
-    The photo is removed from S3 again, unless its answer is late; one that stays is in `queue.kept`. Raises as
-    `count_photo` does, and CountError when no answer came: `refused` where the server refused the photo, `failed` where
-    the request failed otherwise, `late`, or `halted` once `queue.halted` is set. `pause` waits some seconds between two
-    looks, by default for `queue.halted`.
+    A request that fails is queued again, at most four times in all. The photo is removed from S3 again, unless its
+    answer is late; one that stays is in `queue.kept`. Raises as `count_photo` does, and CountError when no answer came:
+    `refused` where the server refused the photo, `failed` where the request failed otherwise, `late`, or `halted` once
+    `queue.halted` is set. `pause` waits some seconds between two looks, by default for `queue.halted`.
     """
     data = photo_bytes(photo, policy)
     bucket, prefix = bucket_and_key(queue.input_uri)
@@ -95,7 +105,7 @@ def count_queued(
         raise CountError("connection", f"the photo was not queued: {str(error)[:200]}") from error
     waits = False
     try:
-        return _answer(queue, f"s3://{bucket}/{key}", pause or queue.halted.wait)
+        return _answered(queue, f"s3://{bucket}/{key}", pause or queue.halted.wait)
     except CountError as error:
         waits = error.reason == _LATE
         raise
@@ -112,6 +122,18 @@ def _delete(queue: Queue, bucket: str, key: str) -> None:
         queue.s3.delete_object(Bucket=bucket, Key=key)
     except (ClientError, *TRANSPORT) as error:
         queue.kept.append(str(error)[:200])
+
+
+def _answered(queue: Queue, location: str, pause: Callable[[float], object]) -> Count:
+    """As `_answer`, but asks again what failed, as an endpoint that answers at once is asked again."""
+    for attempt in range(ATTEMPTS - 1):
+        try:
+            return _answer(queue, location, pause)
+        except CountError as error:
+            if error.reason != _FAILED:
+                raise
+        pause(2.0**attempt)
+    return _answer(queue, location, pause)
 
 
 def _answer(queue: Queue, location: str, pause: Callable[[float], object]) -> Count:
@@ -132,7 +154,7 @@ def _answer(queue: Queue, location: str, pause: Callable[[float], object]) -> Co
             return count_of(answer)
         if (failure := _read(queue, reply["FailureLocation"])) is not None:
             text = failure.decode("utf-8", "replace")
-            raise CountError("refused" if _is_refusal(text) else "failed", text[:500])
+            raise CountError("refused" if _is_refusal(text) else _FAILED, text[:500])
         pause(wait)
         wait = min(wait * 1.5, 5.0)
     raise CountError(_LATE, f"no answer within {queue.patience:.0f} s; it will be written to {reply['OutputLocation']}")

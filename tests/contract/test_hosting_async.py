@@ -194,7 +194,7 @@ def test_a_container_that_fails_is_no_refusal(
     queued(client, image, name, **behaviour)
     queue = Queue(name, f"s3://{BUCKET}/photos/", client("sagemaker-runtime"), client("s3"))
     with pytest.raises(CountError, match=words) as failed:
-        count_queued(photo, queue)
+        count_queued(photo, queue, pause=lambda seconds: queue.halted.wait(min(seconds, 0.05)))
     assert failed.value.reason == "failed"
     client("sagemaker").delete_endpoint(EndpointName=name)
 

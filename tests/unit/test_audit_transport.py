@@ -110,7 +110,7 @@ def test_a_photo_that_is_sent_twice_at_once_has_two_keys(monkeypatch: pytest.Mon
     """Each removes its own from S3 when it has its answer; the clock of some systems stands for a microsecond."""
     monkeypatch.setattr("time.time_ns", lambda: 1)
     failing = Failing("{}")
-    queue = Queue("e", "s3://b/in/", failing, failing)
+    queue = Queue("e", "s3://b/in/", failing, failing, halted=AtOnce())
     for _ in range(2):
         with pytest.raises(CountError):
             count_queued(b"photo", queue)
@@ -174,41 +174,55 @@ REFUSALS = {
 
 
 class Failing(Never):
-    """A queue that writes a failure for each request; `until` of them, then an answer."""
+    """A queue that writes a failure for each of the first requests, and then answers."""
 
-    def __init__(self, failure: str, until: int = 99) -> None:
+    def __init__(self, failure: str, first: int = 99) -> None:
         super().__init__()
         self.failure = failure
-        self.until = until
+        self.first = first
+        self.asked = 0
+
+    def invoke_endpoint_async(self, **request: object) -> object:
+        self.asked += 1
+        return super().invoke_endpoint_async(**request)
 
     def get_object(self, **request: object) -> Any:
-        if (request["Key"] == "failure") != (len(self.removed) < self.until):
+        if (request["Key"] == "failure") != (self.asked <= self.first):
             raise ClientError({"Error": {"Code": "NoSuchKey", "Message": ""}}, "GetObject")
         answer = {"count": 2, "probabilities": {"1": 0.1, "2": 0.9}, "expected_count": 1.9, "entropy": 0.3}
         text = json.dumps({**answer, "model": {"package": "p"}}) if request["Key"] == "answer" else self.failure
         return {"Body": io.BytesIO(text.encode())}
 
 
+class AtOnce(threading.Event):
+    """Nothing is waited for."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self.is_set()
+
+
 @pytest.mark.parametrize(("failure", "reason"), REFUSALS.items())
 def test_only_what_the_server_refuses_is_a_refusal_in_a_queue(failure: str, reason: str) -> None:
     failing = Failing(failure)
     with pytest.raises(CountError) as failed:
-        count_queued(b"photo", Queue("e", "s3://b/in/", failing, failing))
+        count_queued(b"photo", Queue("e", "s3://b/in/", failing, failing, halted=AtOnce()))
     assert failed.value.reason == reason and str(failed.value) == failure
+    assert failing.asked == (1 if reason == "refused" else 4) and len(failing.removed) == 1
 
 
-def test_an_audit_queues_again_what_failed_and_stops_where_it_goes_on_to_fail() -> None:
+def test_what_failed_is_queued_again_and_an_audit_stops_where_that_fails_too() -> None:
     no_aws = Aws(boto3.Session("test", "test", region_name="us-east-1"))
 
     def counter(queue: Failing) -> EndpointCounter:
-        return EndpointCounter(no_aws, "e", Pace(None), patience=0, _queues=[Queue("e", "s3://b/in/", queue, queue)])
+        queues = [Queue("e", "s3://b/in/", queue, queue, halted=AtOnce())]
+        return EndpointCounter(no_aws, "e", Pace(None), _queues=queues)
 
-    failing = Failing("Received server error (0) from primary", until=2)
-    assert counter(failing).probabilities("1", b"photo")[2] == 0.9 and len(failing.removed) == 3
+    failing = Failing("Received server error (0) from primary", first=2)
+    assert counter(failing).probabilities("1", b"photo")[2] == 0.9 and failing.asked == 3
     failing = Failing("Received server error (0) from primary")
     with pytest.raises(Problem, match="stopped answering"):
         counter(failing).probabilities("1", b"photo")
-    assert len(failing.removed) == 5
+    assert failing.asked == 4
     failing = Failing("Received client error (415) from primary")
     with pytest.raises(PhotoRefusedError):
         counter(failing).probabilities("1", b"photo")
