@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shlex
 from collections.abc import Iterator
 
@@ -12,6 +13,8 @@ from binventory.account.resources import FREE, AccountReader, AccountResource, R
 from binventory.core.aws import DENIED, error_code
 
 _GB = 1e9
+_KEY = re.compile(r"^arn:[^:]+:kms:[^:]*:\d*:key/")
+_BEING_DELETED = "PendingDeletion"
 _MOST_VERSIONS = 20_000  # more versions in a bucket are not added up: its price is unknown
 # Deletes the objects' versions too, which `aws s3 rb --force` leaves in the way.
 _EMPTY_BUCKET = (
@@ -133,26 +136,35 @@ def _repositories(reader: AccountReader) -> Iterator[AccountResource]:
 
 
 def _keys(reader: AccountReader) -> Iterator[AccountResource]:
-    for alias in entries(reader.aws, "kms", "list_aliases", "Aliases"):
-        name = alias["AliasName"]
-        if name.startswith("alias/aws/") or "TargetKeyId" not in alias:
+    """Keys of the account itself, by an alias or else by their id: a destroy that keeps a key deletes its alias."""
+    named = {
+        alias["TargetKeyId"]: str(alias["AliasName"]).removeprefix("alias/")
+        for alias in entries(reader.aws, "kms", "list_aliases", "Aliases")
+        if "TargetKeyId" in alias
+    }
+    for raw in entries(reader.aws, "kms", "list_keys", "Keys"):
+        key = str(raw["KeyId"])
+        name = named.get(key, key)
+        if name.startswith("aws/") or _is_of_aws_or_being_deleted(reader, key):
             continue
-        key = alias["TargetKeyId"]
-        if not _is_being_deleted(reader, key):
-            remove = command("aws", "kms", "schedule-key-deletion", "--key-id", key, "--pending-window-in-days", "7")
-            yield AccountResource(
-                "key", name.removeprefix("alias/"), alias["AliasArn"], reader.unit("kms_key_month"), (remove,)
-            )
+        remove = command("aws", "kms", "schedule-key-deletion", "--key-id", key, "--pending-window-in-days", "7")
+        yield AccountResource("key", name, raw["KeyArn"], reader.unit("kms_key_month"), (remove,))
 
 
-def _is_being_deleted(reader: AccountReader, key: str) -> bool:
+def _is_of_aws_or_being_deleted(reader: AccountReader, key: str) -> bool:
     try:
-        return bool(reader.aws.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "PendingDeletion")
+        found = reader.aws.client("kms").describe_key(KeyId=key)["KeyMetadata"]
     except ClientError as error:
         # The policy of somebody else's key may refuse everybody but its owner.
         if error_code(error) not in DENIED:
             raise
         return False
+    return bool(found.get("KeyManager") == "AWS" or found["KeyState"] == _BEING_DELETED)
+
+
+def goes_by_itself(reader: AccountReader, arn: str) -> bool:
+    """Whether a resource, of which the ARN is known, is a key that KMS deletes after its waiting time, at no cost."""
+    return _KEY.search(arn) is not None and _is_of_aws_or_being_deleted(reader, arn)
 
 
 def _roles(reader: AccountReader) -> Iterator[AccountResource]:

@@ -66,7 +66,11 @@ def find(aws: Aws, names: Names) -> Strays:
             rolling = stacks.busy and resource.kind in {"model", "endpoint config"}
             if ours and not rolling and not _in_use(resource, held, live):
                 found.append(resource)
-    found += [resource for resource in tagged.values() if not held & _forms(resource.arn)]
+    found += [
+        resource
+        for resource in tagged.values()
+        if not held & _forms(resource.arn) and not services.goes_by_itself(reader, resource.arn)
+    ]
     return Strays(names.prefix, tuple(found), (*(kind.label for kind in KINDS), "every resource with the tag"))
 
 

@@ -223,6 +223,21 @@ def test_planted_strays_are_found_priced_and_go_by_the_printed_commands(
     }  # fmt: skip
 
 
+def test_a_key_that_a_destroy_keeps_is_listed_without_its_alias_and_not_once_it_goes(aws: Aws) -> None:
+    """CloudFormation deletes the alias, which no setting keeps. The tag says whose key it is."""
+    kms = aws.client("kms")
+    made = kms.create_key(Tags=[{"TagKey": tag["Key"], "TagValue": tag["Value"]} for tag in TAGS])["KeyMetadata"]
+    kms.create_alias(AliasName=f"alias/{NAME}-data", TargetKeyId=made["KeyId"])
+    for name in (f"{NAME}-data", made["KeyId"]):
+        (found,) = strays.find(aws, NAMES).found
+        assert (found.kind, found.name, found.arn, found.dollars_a_month) == ("key", name, made["Arn"], 1.0)
+        if name != made["KeyId"]:
+            kms.delete_alias(AliasName=f"alias/{NAME}-data")
+    (command,) = found.remove
+    obey(command, aws)
+    assert strays.find(aws, NAMES).found == ()
+
+
 def test_a_machine_is_a_stray_once_it_should_have_ended(aws: Aws, capsys: pytest.CaptureFixture[str]) -> None:
     def start(ends_by: datetime) -> str:
         tags = [*TAGS, {"Key": strays.ENDS_BY, "Value": ends_by.isoformat()}]
@@ -296,14 +311,19 @@ def test_a_bucket_is_listed_without_a_price_where_its_policy_refuses_and_not_onc
             next(found)
 
 
+_OF_KEYS = ("aws/s3", "closed", "broken")
+
+
 def test_a_key_whose_policy_refuses_is_listed() -> None:
     kms = boto3.client("kms", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
     stubber = Stubber(kms)
     aliases = [
-        {"AliasName": f"alias/{name}", "AliasArn": f"arn:aws:kms:us-east-1:1:alias/{name}", "TargetKeyId": name}
-        for name in ("closed", "broken")
+        {"AliasName": f"alias/{name}", "AliasArn": f"arn:aws:kms:us-east-1:1:alias/{name}", "TargetKeyId": f"id-{name}"}
+        for name in _OF_KEYS
     ]
+    keys = [{"KeyId": f"id-{name}", "KeyArn": f"arn:aws:kms:us-east-1:1:key/id-{name}"} for name in _OF_KEYS]
     stubber.add_response("list_aliases", {"Aliases": aliases})
+    stubber.add_response("list_keys", {"Keys": keys})
     stubber.add_client_error("describe_key", "AccessDeniedException", "no resource-based policy allows it")
     stubber.add_client_error("describe_key", "KMSInternalException", "try again")
     with stubber:
