@@ -13,6 +13,7 @@ from typing import Any, Final
 from local_aws.core import admin
 from local_aws.core.context import Context
 from local_aws.core.protocol import Handler
+from local_aws.ministack.custom_answers import ANSWERS, as_cloudformation_reads
 from local_aws.ministack.signatures import Asked, refusal
 from local_aws.server import HEALTH
 
@@ -53,6 +54,7 @@ def guarded(context: Context, application: Any, administration: Mapping[str, Han
             if document is not None:
                 await _answer(send, *await admin.administer(context, administration, asked.path, document))
             return
+        receive = await _shortened(asked, receive)
         if context.enforce_iam:
             # The buckets' policies refuse requests without TLS, which loopback does not have.
             scope = {**scope, "scheme": "https"}
@@ -100,6 +102,13 @@ async def _read(receive: Any) -> bytes | None:
         parts.append(message.get("body", b""))
         if not message.get("more_body"):
             return b"".join(parts)
+
+
+async def _shortened(asked: Asked, receive: Any) -> Any:
+    """The body of an answer of a custom resource as CloudFormation reads it; any other body as it is."""
+    if not asked.path.startswith(ANSWERS):
+        return receive
+    return _again(as_cloudformation_reads(await _read(receive) or b""), receive)
 
 
 def _again(body: bytes, receive: Any) -> Any:

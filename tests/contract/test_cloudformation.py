@@ -356,3 +356,37 @@ def test_autoscaling_refuses_what_is_not_registered(client: ClientFactory) -> No
     for size in (-1, 0, 51):
         with pytest.raises(ClientError, match=f"MaxResults must be 1 to 50, got {size}"):
             scaling.describe_scalable_targets(ServiceNamespace="sagemaker", MaxResults=size)
+
+
+ANSWERING = """
+import json, urllib.request
+
+def handler(event, context):
+    names = ("StackId", "RequestId", "LogicalResourceId")
+    answer = {name: event[name] for name in names}
+    answer |= {"Status": "SUCCESS", "PhysicalResourceId": "one", "Data": {"Text": ""}}
+    size = int(event["ResourceProperties"]["Bytes"]) if event["RequestType"] == "Create" else 1000
+    answer["Data"]["Text"] = "x" * (size - len(json.dumps(answer)))
+    urllib.request.urlopen(urllib.request.Request(event["ResponseURL"], json.dumps(answer).encode(), method="PUT"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("size", "status", "reason"),
+    [(4096, "CREATE_COMPLETE", ""), (4097, "ROLLBACK_COMPLETE", "Response object is too long.")],
+)
+def test_an_answer_of_a_custom_resource_has_4096_bytes_at_most(
+    client: ClientFactory, size: int, status: str, reason: str
+) -> None:
+    function = {"Runtime": "python3.14", "Handler": "index.handler", "Role": ROLE, "Code": {"ZipFile": ANSWERING}}
+    custom = {"ServiceToken": {"Fn::GetAtt": ["Answers", "Arn"]}, "Bytes": str(size)}
+    stack = Stack(client, f"answers-{size}")
+    template = {
+        "Resources": {
+            "Answers": {"Type": "AWS::Lambda::Function", "Properties": function},
+            "Asked": {"Type": "Custom::Asked", "Properties": custom},
+        }
+    }
+    assert stack.create(template) == status, stack.reasons()
+    assert reason in stack.reasons()
+    stack.delete()
