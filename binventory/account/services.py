@@ -155,10 +155,10 @@ def _is_of_aws_or_being_deleted(reader: AccountReader, key: str) -> bool:
     try:
         found = reader.aws.client("kms").describe_key(KeyId=key)["KeyMetadata"]
     except ClientError as error:
-        # The policy of somebody else's key may refuse everybody but its owner.
-        if error_code(error) not in DENIED:
+        # A listing may be older than a key's end. The policy of somebody else's key may refuse everybody but its owner.
+        if error_code(error) not in {"NotFoundException", *DENIED}:
             raise
-        return False
+        return error_code(error) == "NotFoundException"
     return bool(found.get("KeyManager") == "AWS" or found["KeyState"] == _BEING_DELETED)
 
 

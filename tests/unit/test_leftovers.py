@@ -311,10 +311,10 @@ def test_a_bucket_is_listed_without_a_price_where_its_policy_refuses_and_not_onc
             next(found)
 
 
-_OF_KEYS = ("aws/s3", "closed", "broken")
+_OF_KEYS = ("aws/s3", "closed", "gone", "broken")
 
 
-def test_a_key_whose_policy_refuses_is_listed() -> None:
+def test_a_key_whose_policy_refuses_is_listed_and_one_that_has_gone_is_not() -> None:
     kms = boto3.client("kms", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
     stubber = Stubber(kms)
     aliases = [
@@ -325,6 +325,7 @@ def test_a_key_whose_policy_refuses_is_listed() -> None:
     stubber.add_response("list_aliases", {"Aliases": aliases})
     stubber.add_response("list_keys", {"Keys": keys})
     stubber.add_client_error("describe_key", "AccessDeniedException", "no resource-based policy allows it")
+    stubber.add_client_error("describe_key", "NotFoundException", "Key 'gone' does not exist")
     stubber.add_client_error("describe_key", "KMSInternalException", "try again")
     with stubber:
         found = _listed("keys", kms)
