@@ -5,16 +5,20 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from botocore.exceptions import ClientError
 
-from binventory.core.aws import Aws, error_code
+from binventory.core.aws import Aws, error_code, error_message
 from binventory.core.errors import Problem
 from binventory.cost.prices import Prices
 from binventory.cost.workload import HOURS_A_MONTH
 
 FREE = 0.0
+Answer = TypeVar("Answer")
+_GONE: Final = frozenset({"NoSuchEntity", "RepositoryNotFoundException", "ResourceNotFoundException"})
+_GONE_IN_WORDS: Final = ("Could not find", "does not exist")
+"""What SageMaker says of it: the code is that of every wrong request."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,24 @@ def entries(aws: Aws, service: str, operation: str, key: str, **request: Any) ->
         # The local AWS cannot have made what it cannot list.
         if not (aws.is_local and error_code(error) in {"NotImplemented", "400"}):
             raise
+
+
+def unless_gone(ask: Callable[[], Answer]) -> Answer | None:
+    """The answer about one resource of a listing; None where there is none any more.
+
+    AWS lists some resources for a while after they were deleted, as a destroy has just done.
+    """
+    try:
+        return ask()
+    except ClientError as error:
+        if error_code(error) in _GONE or any(words in error_message(error) for words in _GONE_IN_WORDS):
+            return None
+        raise
+
+
+def all_unless_gone(of_one: Iterator[Answer]) -> list[Answer] | None:
+    """What is listed about one resource, as `unless_gone`."""
+    return unless_gone(lambda: list(of_one))
 
 
 def command(*words: str) -> str:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from binventory.account.resources import FREE, AccountReader, AccountResource, ResourceKind, command, entries, tags_of
+from binventory.account.resources import (
+    FREE,
+    AccountReader,
+    AccountResource,
+    ResourceKind,
+    all_unless_gone,
+    command,
+    entries,
+    tags_of,
+    unless_gone,
+)
 from binventory.core.aws import Aws, error_message
 
 _RUNNING = ("InProgress", "Stopping", "Starting")
@@ -23,18 +34,19 @@ _JOBS = {
 def _endpoints(reader: AccountReader) -> Iterator[AccountResource]:
     for raw in entries(reader.aws, "sagemaker", "list_endpoints", "Endpoints"):
         name = raw["EndpointName"]
+        endpoint = unless_gone(partial(reader.aws.client("sagemaker").describe_endpoint, EndpointName=name))
+        if endpoint is None:
+            continue
         yield AccountResource(
             "endpoint",
             name,
             raw["EndpointArn"],
-            _endpoint_dollars(reader, name),
+            _endpoint_dollars(reader, endpoint),
             (command("aws", "sagemaker", "delete-endpoint", "--endpoint-name", name),),
         )
 
 
-def _endpoint_dollars(reader: AccountReader, name: str) -> float | None:
-    sagemaker = reader.aws.client("sagemaker")
-    endpoint = sagemaker.describe_endpoint(EndpointName=name)
+def _endpoint_dollars(reader: AccountReader, endpoint: Mapping[str, Any]) -> float | None:
     running = {item["VariantName"]: item for item in endpoint.get("ProductionVariants", ())}
     config = config_of(reader.aws, endpoint["EndpointConfigName"])
     if config is None:
@@ -97,9 +109,12 @@ def _package_groups(reader: AccountReader) -> Iterator[AccountResource]:
     listed = entries(reader.aws, "sagemaker", "list_model_package_groups", "ModelPackageGroupSummaryList")
     for raw in listed:
         name = raw["ModelPackageGroupName"]
-        packages = entries(
+        found = entries(
             reader.aws, "sagemaker", "list_model_packages", "ModelPackageSummaryList", ModelPackageGroupName=name
         )
+        packages = all_unless_gone(found)
+        if packages is None:
+            continue
         yield AccountResource(
             "model package group",
             name,

@@ -9,7 +9,15 @@ from collections.abc import Iterator
 
 from botocore.exceptions import ClientError
 
-from binventory.account.resources import FREE, AccountReader, AccountResource, ResourceKind, command, entries
+from binventory.account.resources import (
+    FREE,
+    AccountReader,
+    AccountResource,
+    ResourceKind,
+    all_unless_gone,
+    command,
+    entries,
+)
 from binventory.core.aws import DENIED, error_code
 
 _GB = 1e9
@@ -76,7 +84,10 @@ def _functions(reader: AccountReader) -> Iterator[AccountResource]:
 def _rules(reader: AccountReader) -> Iterator[AccountResource]:
     for raw in entries(reader.aws, "events", "list_rules", "Rules"):
         name = raw["Name"]
-        targets = [item["Id"] for item in entries(reader.aws, "events", "list_targets_by_rule", "Targets", Rule=name)]
+        listed = all_unless_gone(entries(reader.aws, "events", "list_targets_by_rule", "Targets", Rule=name))
+        if listed is None:
+            continue
+        targets = [str(item["Id"]) for item in listed]
         remove = [command("aws", "events", "remove-targets", "--rule", name, "--ids", *targets)] if targets else []
         remove.append(command("aws", "events", "delete-rule", "--name", name))
         yield AccountResource("event rule", name, raw["Arn"], FREE, tuple(remove))
@@ -128,7 +139,10 @@ def _anomaly_monitors(reader: AccountReader) -> Iterator[AccountResource]:
 def _repositories(reader: AccountReader) -> Iterator[AccountResource]:
     for raw in entries(reader.aws, "ecr", "describe_repositories", "repositories"):
         name = raw["repositoryName"]
-        images = entries(reader.aws, "ecr", "describe_images", "imageDetails", repositoryName=name)
+        listed = entries(reader.aws, "ecr", "describe_images", "imageDetails", repositoryName=name)
+        images = all_unless_gone(listed)
+        if images is None:
+            continue
         size = sum(int(item.get("imageSizeInBytes", 0)) for item in images)
         remove = command("aws", "ecr", "delete-repository", "--repository-name", name, "--force")
         dollars = reader.unit("registry_gb_month", size / _GB)
@@ -169,10 +183,11 @@ def goes_by_itself(reader: AccountReader, arn: str) -> bool:
 
 def _roles(reader: AccountReader) -> Iterator[AccountResource]:
     for raw in entries(reader.aws, "iam", "list_roles", "Roles"):
-        if not raw["Path"].startswith("/aws-service-role/"):
-            yield AccountResource(
-                "role", raw["RoleName"], raw["Arn"], FREE, tuple(_remove_role(reader, raw["RoleName"]))
-            )
+        if raw["Path"].startswith("/aws-service-role/"):
+            continue
+        remove = all_unless_gone(_remove_role(reader, raw["RoleName"]))
+        if remove is not None:
+            yield AccountResource("role", raw["RoleName"], raw["Arn"], FREE, tuple(remove))
 
 
 def _remove_role(reader: AccountReader, name: str) -> Iterator[str]:

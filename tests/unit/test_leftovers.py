@@ -311,6 +311,61 @@ def test_a_bucket_is_listed_without_a_price_where_its_policy_refuses_and_not_onc
             next(found)
 
 
+_NOW = datetime(2026, 11, 30, tzinfo=UTC)
+# Label of the kind: service, operation that lists, member and items of its answer, what is asked of each item, and code
+# and words of the error about one that has gone.
+GONE: dict[str, tuple[str, str, str, Callable[[str], dict[str, Any]], str, str, str]] = {
+    "roles": (
+        "iam", "list_roles", "Roles",
+        lambda name: {
+            "RoleName": name, "Path": "/", "RoleId": "R" * 16, "Arn": f"arn:aws:iam::123456789012:role/{name}",
+            "CreateDate": _NOW,
+        },
+        "list_role_policies", "NoSuchEntity", "The role with name gone cannot be found.",
+    ),
+    "event rules": (
+        "events", "list_rules", "Rules",
+        lambda name: {"Name": name, "Arn": f"arn:aws:events:us-east-1:123456789012:rule/{name}"},
+        "list_targets_by_rule", "ResourceNotFoundException", "Rule gone does not exist on EventBus default.",
+    ),
+    "image repositories": (
+        "ecr", "describe_repositories", "repositories",
+        lambda name: {"repositoryName": name, "repositoryArn": f"arn:aws:ecr:us-east-1:123456789012:repository/{name}"},
+        "describe_images", "RepositoryNotFoundException", "The repository with name 'gone' does not exist",
+    ),
+    "endpoints": (
+        "sagemaker", "list_endpoints", "Endpoints",
+        lambda name: {
+            "EndpointName": name, "EndpointArn": f"arn:aws:sagemaker:us-east-1:123456789012:endpoint/{name}",
+            "CreationTime": _NOW, "LastModifiedTime": _NOW, "EndpointStatus": "InService",
+        },
+        "describe_endpoint", "ValidationException", 'Could not find endpoint "gone".',
+    ),
+    "model package groups": (
+        "sagemaker", "list_model_package_groups", "ModelPackageGroupSummaryList",
+        lambda name: {
+            "ModelPackageGroupName": name, "CreationTime": _NOW, "ModelPackageGroupStatus": "Completed",
+            "ModelPackageGroupArn": f"arn:aws:sagemaker:us-east-1:123456789012:model-package-group/{name}",
+        },
+        "list_model_packages", "ValidationException", "Model Package Group gone does not exist.",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("label", GONE)
+def test_what_is_listed_after_it_was_deleted_is_passed_over(label: str) -> None:
+    """A destroy has just deleted it. Another error ends the command."""
+    service, listing, key, described, asking, code, words = GONE[label]
+    make: Any = boto3.client
+    client = make(service, "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    stubber = Stubber(client)
+    stubber.add_response(listing, {key: [described("gone"), described("other")]})
+    stubber.add_client_error(asking, code, words)
+    stubber.add_client_error(asking, "InternalFailure", "try again")
+    with stubber, pytest.raises(ClientError, match="InternalFailure"):
+        next(_listed(label, client))
+
+
 _OF_KEYS = ("aws/s3", "closed", "gone", "broken")
 
 
