@@ -6,6 +6,7 @@ ministack comes with hypercorn, whose tasks and timers make a small request take
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -13,6 +14,23 @@ import uvicorn
 
 KEEP_ALIVE_SECONDS: Final = 75
 GRACEFUL_SECONDS: Final = 2
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket for `HttpServer`; raises OSError where the port is taken, while uvicorn would end the process.
+
+    It names its protocol: asyncio sends at once on no other. An answer has a head and a body, and the second waited
+    40 ms for the client to acknowledge the first.
+    """
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen()
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 class HttpServer(uvicorn.Server):

@@ -9,7 +9,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -27,7 +26,7 @@ from local_aws.core.context import Context
 from local_aws.core.decisions import DecisionLog
 from local_aws.core.protocol import TARGETS
 from local_aws.door import guarded
-from local_aws.http_server import HttpServer
+from local_aws.http_server import HttpServer, listen
 from local_aws.ministack import (
     acting_roles,
     alarm_rules,
@@ -124,7 +123,7 @@ def _factor(text: str) -> float:
 
 
 async def _serve(context: Context, port: int, *, watch_parent: bool) -> None:
-    listening = socket.create_server(("127.0.0.1", port))
+    listening = listen("127.0.0.1", port)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
