@@ -22,6 +22,8 @@ _VCPUS = {
 # GiB a vCPU, by the letter of the family.
 _GIB_A_VCPU = {"c": 2.0, "m": 4.0, "r": 8.0, "g": 4.0}
 _BURSTABLE_GIB = {"medium": 4.0, "large": 8.0, "xlarge": 16.0, "2xlarge": 32.0}
+# The share of its processors that the price of a T3 machine holds.
+_T3_SHARE = {"medium": 0.2, "large": 0.3, "xlarge": 0.4, "2xlarge": 0.4}
 _GPUS = {"12xlarge": 4}
 _P3_GIB = 61.0
 
@@ -44,6 +46,13 @@ class InstanceType:
     def burstable(self) -> bool:
         """Whether it works above a base share of its processors only on credit, so that a long job slows down."""
         return self.family.startswith("t")
+
+    @property
+    def credit_vcpus(self) -> float:
+        """vCPUs of a T3 machine at full load that its price does not hold, and that bill as surplus CPU credits."""
+        if self.family != "t3":
+            return 0.0
+        return self.vcpus * (1 - _T3_SHARE[self.instance_type.rpartition(".")[2]])
 
     @property
     def has_own_disk(self) -> bool:

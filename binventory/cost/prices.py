@@ -14,6 +14,7 @@ from typing import Any
 
 from binventory.core.errors import Exit, Problem
 from binventory.cost.estimating import EstimatedPrice, estimate
+from binventory.cost.machines import machine
 
 TABLE = Path(__file__).with_name("prices.json")
 MAX_AGE_DAYS = 180
@@ -40,8 +41,15 @@ class Prices:
         return self._look("instance_hour", instance_type)
 
     def ec2_hour(self, instance_type: str) -> float:
-        """On-demand price of an EC2 instance for an hour."""
+        """On-demand price of an EC2 instance for an hour, without what `credits_hour` adds to it."""
         return self._look("ec2_hour", instance_type)
+
+    def credits_hour(self, instance_type: str) -> float:
+        """Dollars of the CPU credits that an EC2 instance needs for an hour of full load; 0 for all but T3.
+
+        A machine that works from its start to its end has earned no credits before. AWS charges as much on spot.
+        """
+        return machine(instance_type).credit_vcpus * self.unit("cpu_credit_vcpu_hour")
 
     def unit(self, name: str) -> float:
         """A price that is not by instance type, such as `s3_gb_month`."""

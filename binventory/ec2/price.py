@@ -31,14 +31,14 @@ def launch(aws: Aws, names: Names, where: Place, run: str, values: Mapping[str, 
             f"It is expected to need {60 * hours:,.0f} minutes and is ended after {where.max_minutes}: "
             "raise ec2.max_runtime_minutes, or take a larger ec2.instance_type."
         )
-    hour, disk, said = _hourly(aws.region, where)
-    known = hour is not None and disk is not None
+    hour, beside, said = _hourly(aws.region, where)
+    known = hour is not None and beside is not None
     charge = Charge(
         name="Machine",
         choice=f"1 x {where.instance_type}, spot",
         limit=f"{where.max_minutes} min",
-        expected=min(hours, limit) * (hour * SPOT_SHARE + disk) if hour is not None and disk is not None else None,
-        worst=limit * (hour + disk) if hour is not None and disk is not None else None,
+        expected=min(hours, limit) * (hour * SPOT_SHARE + beside) if hour is not None and beside is not None else None,
+        worst=limit * (hour + beside) if hour is not None and beside is not None else None,
     )
     if not known:
         notes.append(
@@ -59,11 +59,23 @@ def launch(aws: Aws, names: Names, where: Place, run: str, values: Mapping[str, 
 
 
 def _hourly(region: str, where: Place) -> tuple[float | None, float | None, tuple[str, ...]]:
-    """Dollars an hour of the machine on demand and of its disk; None where the table lacks the price."""
+    """Dollars an hour of the machine on demand, and of what spot does not make cheaper: its disk and CPU credits.
+
+    None where the table lacks the price. Beside them are notes on the prices.
+    """
     try:
         table = prices.load(region)
         warning = table.warning(date.today())
         disk = where.volume_gb * table.unit("ebs_gb_month") / HOURS_A_MONTH
-        return table.ec2_hour(where.instance_type), disk, ((warning,) if warning else ())
+        burst = table.credits_hour(where.instance_type)
+        said = (_credits_note(where.instance_type, burst),) if burst else ()
+        return table.ec2_hour(where.instance_type), disk + burst, (*said, *((warning,) if warning else ()))
     except Problem:
         return None, None, ()
+
+
+def _credits_note(instance_type: str, burst: float) -> str:
+    return (
+        f"${burst:.2f} an hour of it are CPU credits: the price of {instance_type} holds only a share of its "
+        "processors, on spot too. m5.2xlarge has as many and bills none: set ec2.instance_type."
+    )

@@ -11,6 +11,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_s3_assets as s3_assets
 from aws_cdk import aws_ssm as ssm
 
+from stacks.settings.instances import is_burstable
 from stacks.shared.stack import BinventoryStack
 from stacks.storage.buckets import EXECUTIONS_PREFIX
 
@@ -31,6 +32,10 @@ def launch_template_data(
     return of.LaunchTemplateDataProperty(
         image_id=image,
         instance_type=given.instance_type,
+        # Said, because an account may have another default; at its base share the same run would cost no less.
+        credit_specification=of.CreditSpecificationProperty(cpu_credits="unlimited")
+        if is_burstable(given.instance_type)
+        else None,
         iam_instance_profile=of.IamInstanceProfileProperty(arn=profile.attr_arn),
         instance_market_options=of.InstanceMarketOptionsProperty(
             market_type="spot",

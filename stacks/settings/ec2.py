@@ -20,8 +20,8 @@ class Ec2Settings(Section):
 
     enabled: bool = False
     """Deploy the stack. The stack itself costs nothing."""
-    instance_type: Ec2Instance = "t3.2xlarge"
-    """Instance type. A GPU is used if the type has one."""
+    instance_type: Ec2Instance = "m5.2xlarge"
+    """Instance type. A GPU is used if the type has one. A T3 also bills CPU credits: it works from start to end."""
     image_parameter: ImageParameter = (
         "/aws/service/deeplearning/ami/x86_64/oss-nvidia-driver-gpu-pytorch-2.9-ubuntu-24.04/latest/ami-id"
     )

@@ -71,6 +71,13 @@ def test_the_machine_is_spot_closed_and_ends_itself(machine: dict[str, Any], tem
     assert all(keys >= {"deployment", "environment", "project"} for keys in tagged.values())
 
 
+def test_a_burstable_machine_works_at_full_speed_whatever_the_account_has_as_default(machine: dict[str, Any]) -> None:
+    assert "CreditSpecification" not in machine, "EC2 refuses it for other types"
+    burstable = synthesize(changed(load("dev"), "ec2", enabled=True, instance_type="t3.2xlarge"))["Ec2"]
+    data = only(burstable, "AWS::EC2::LaunchTemplate")["Properties"]["LaunchTemplateData"]
+    assert data["CreditSpecification"] == {"CpuCredits": "unlimited"}
+
+
 def test_the_image_is_looked_up_by_the_deployment_not_by_the_synthesis(
     machine: dict[str, Any], template: dict[str, Any]
 ) -> None:

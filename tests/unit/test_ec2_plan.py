@@ -14,7 +14,9 @@ from binventory import executions
 from binventory.cli.train_ec2 import Ec2Options, train_on_ec2
 from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
-from binventory.ec2 import plan, runs
+from binventory.core.known_photos import KnownPhotos
+from binventory.cost.lines import SPOT_SHARE
+from binventory.ec2 import plan, price, runs
 from stacks.settings import load
 from tests.conftest import NAMES
 
@@ -72,6 +74,17 @@ def test_a_run_is_priced_by_what_it_does_and_not_by_the_defaults(monkeypatch: py
 
 
 WHERE = plan.Place("data", "models", "template", ("subnet",), "group", "t3.2xlarge", 60, 100)
+
+
+@pytest.mark.parametrize(("instance", "credits"), [("m5.2xlarge", 0.0), ("t3.2xlarge", 8 * 0.6 * 0.05)])
+def test_a_machine_is_priced_with_the_cpu_credits_that_it_needs(instance: str, credits: float) -> None:
+    """A T3 works from its start to its end; AWS bills what is above its base share, on spot as well."""
+    aws = Aws(boto3.Session("key", "secret", region_name="us-east-1"))
+    shown = price.launch(aws, NAMES, replace(WHERE, instance_type=instance), "ec2-1", {}, KnownPhotos(9_000_000))
+    hour, disk = {"m5.2xlarge": 0.384, "t3.2xlarge": 0.3328}[instance], 100 * 0.08 / 730
+    assert shown.worst == pytest.approx(hour + disk + credits), "it is ended after an hour"
+    assert shown.expected == pytest.approx(SPOT_SHARE * hour + disk + credits)
+    assert any("$0.24 an hour of it are CPU credits" in note for note in shown.notes) == bool(credits)
 
 
 def states(monkeypatch: pytest.MonkeyPatch, machines: list[str | None], said: list[str]) -> list[str]:
