@@ -16,15 +16,19 @@ _log = logging.getLogger(__name__)
 
 
 def spend(context: Context, request: Document) -> Document:
-    """Set the actual spend: `{"BudgetName": ..., "Amount": "12.5"}`.
+    """Set the actual spend: `{"BudgetName": ..., "Amount": "12.5", "Credits": "12.5"}`.
 
-    A budget sees no costs by a tag that is not active. Notifies the subscribers of every ACTUAL notification whose
-    threshold is reached for the first time; returns those thresholds as `Notified`.
+    `Credits` is what credits pay of it, nothing by default: a budget that includes them counts the rest, as all do that
+    do not exclude them. A budget sees no costs by a tag that is not active. Notifies the subscribers of every ACTUAL
+    notification whose threshold is reached for the first time; returns those thresholds as `Notified`.
     """
-    name, amount = request.get("BudgetName"), _amount(request.get("Amount"))
+    name, amount, credits = request.get("BudgetName"), _amount(request, "Amount"), _amount(request, "Credits", "0")
     if not isinstance(name, str):
         raise validation("BudgetName must be the name of a budget")
-    if not cost_tags.counts(context, _budget(context, name)):
+    asked = _budget(context, name)
+    if asked.get("CostTypes", {}).get("IncludeCredit", True):
+        amount -= credits
+    if not cost_tags.counts(context, asked):
         amount = Decimal(0)
     notifications = hooks.set_budget_spend(name, str(amount), account=context.account)
     budget = _budget(context, name)
@@ -51,13 +55,14 @@ def _budget(context: Context, name: str) -> Document:
     return found
 
 
-def _amount(text: object) -> Decimal:
+def _amount(request: Document, name: str, usual: str = "") -> Decimal:
+    text = request.get(name, usual)
     try:
         amount = Decimal(str(text))
     except InvalidOperation:
         amount = Decimal(-1)
     if not amount.is_finite() or amount < 0:
-        raise validation(f"Amount must be a number of at least 0, got {text!r}")
+        raise validation(f"{name} must be a number of at least 0, got {text!r}")
     return amount
 
 

@@ -46,6 +46,8 @@ def monthly_budget(stack: BinventoryStack, topic: sns.ITopic) -> None:
             time_unit="MONTHLY",
             budget_limit=budgets.CfnBudget.SpendProperty(amount=money.monthly_budget_usd, unit="USD"),
             # Costs carry the tag after it is activated as a cost allocation tag in the billing console.
+            # Without these, an account with credits spends nothing: neither an alert nor the guard would act.
+            cost_types=budgets.CfnBudget.CostTypesProperty(include_credit=False, include_refund=False),
             cost_filters={"TagKeyValue": [f"user:{DEPLOYMENT_TAG}${stack.settings.prefix}"]},
         ),
         notifications_with_subscribers=[

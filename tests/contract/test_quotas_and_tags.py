@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from botocore.exceptions import ClientError
 
@@ -60,6 +62,22 @@ def test_a_budget_counts_nothing_by_a_tag_that_is_not_active(local_aws: LocalAws
     assert seen("31") == 0
     costs.update_cost_allocation_tags_status(CostAllocationTagsStatus=[{"TagKey": "deployment", "Status": "Active"}])
     assert seen("32") == 32
+
+
+@pytest.mark.parametrize(("types", "counted"), [({}, 5), ({"IncludeCredit": True}, 5), ({"IncludeCredit": False}, 30)])
+def test_a_budget_counts_what_credits_pay_only_where_it_excludes_them(
+    types: dict[str, bool], counted: float, local_aws: LocalAws, client: ClientFactory
+) -> None:
+    name = f"credits-{'-'.join(map(str, types.values()))}"
+    budget: Any = {
+        "BudgetName": name, "BudgetType": "COST", "TimeUnit": "MONTHLY",
+        "BudgetLimit": {"Amount": "20", "Unit": "USD"}, "CostTypes": types,
+    }  # fmt: skip
+    client("budgets").create_budget(AccountId=local_aws.account, Budget=budget)
+    spent = local_aws.administer("budgets/spend", {"BudgetName": name, "Amount": "30", "Credits": "25"})
+    assert float(spent["Amount"]) == counted
+    with pytest.raises(LocalAwsError, match="Credits must be a number of at least 0, got 'some'"):
+        local_aws.administer("budgets/spend", {"BudgetName": name, "Amount": "30", "Credits": "some"})
 
 
 def test_only_who_pays_sees_and_activates_tags(local_aws: LocalAws, client: ClientFactory) -> None:

@@ -66,6 +66,7 @@ class Deployed:
 
 
 def spend(aws: LocalAws, client: Callable[[str], Any], amount: float) -> None:
-    """Sets the actual spend of the account's only budget, which sends its notifications."""
+    """Sets the actual spend of the account's only budget, which sends its notifications. Credits pay all of it."""
     (budget,) = client("budgets").describe_budgets(AccountId=aws.account)["Budgets"]
-    aws.administer("budgets/spend", {"BudgetName": budget["BudgetName"], "Amount": str(amount)})
+    spent = {"BudgetName": budget["BudgetName"], "Amount": str(amount), "Credits": str(amount)}
+    aws.administer("budgets/spend", spent)

@@ -29,6 +29,7 @@ def test_the_budget_is_that_of_the_tag(full: dict[str, Any]) -> None:
     budget = only(full, "AWS::Budgets::Budget")["Properties"]
     assert budget["Budget"]["CostFilters"] == {"TagKeyValue": ["user:deployment$binventory-dev"]}
     assert budget["Budget"]["BudgetLimit"] == {"Amount": 50, "Unit": "USD"}
+    assert budget["Budget"]["CostTypes"] == {"IncludeCredit": False, "IncludeRefund": False}
     assert {tag["Key"] for tag in budget["ResourceTags"]} == {"deployment", "environment", "project"}
 
 
