@@ -190,7 +190,7 @@ def _photograph(image: Image.Image, rng: random.Random) -> Image.Image:
         image = image.filter(ImageFilter.BoxBlur(rng.uniform(2.0, 3.5)))
     image = image.crop((edges[0], edges[1], width - edges[2], height - edges[3]))
     # The lens: a share of each pixel's light falls on each of its four neighbours.
-    spread = rng.uniform(0.09, 0.2)
+    spread = rng.uniform(0.15, 0.24)
     width, height = image.width - 2, image.height - 2
     across = np.linspace(-1, 1, width, dtype=np.float32)[None, :] - rng.uniform(-0.3, 0.3)
     down = np.linspace(-1, 1, height, dtype=np.float32)[:, None] - rng.uniform(-0.4, 0.2)
