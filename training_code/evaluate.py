@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +25,7 @@ from evaluation.count_metrics import Floats, Predictions
 from evaluation.gate import GateSettings
 from evaluation.photo_traits import skus_of
 from evaluation.report import write_report
-from evaluation.served_model import ServedModel, probabilities_of
+from evaluation.served_model import Logits, ServedModel, probabilities_of
 from ingestion.split import block_of
 from jobs.archive import open_archive, write_archive
 from jobs.container import JobContainer, JobError, checked_output, run_job
@@ -164,21 +165,21 @@ def _model_folder(path: Path, scratch: Path) -> Path:
 
 def _choose(card: ModelCard, splits: Splits, settings: EvaluateSettings, folder: Path) -> Chosen:
     """Choose the precision on the validation split and fit the temperature of the chosen graph there."""
-    graphs = {"fp32": folder / "fp32.onnx"}
-    if settings.precision == "bf16":
-        graphs["bf16"] = graphs["fp32"]
-    elif settings.precision == "auto":
-        graphs["int8"] = folder / "int8.onnx"
-        calibrating = _spread(splits.train, settings.calibration_photos)
-        try:
-            quantise(graphs["fp32"], graphs["int8"], calibrating, card.preprocessing)
-        except PhotoError as error:
-            raise JobError(f"a training photo of the shards cannot be read ({error}); ingest again") from error
-    drafts = {name: _draft(name, graph, card, folder) for name, graph in graphs.items()}
-    scores = {name: draft.scores(splits.validation) for name, draft in drafts.items()}
+    graph = folder / "fp32.onnx"
+    # Beside each other: a graph is rounded on one core for most of the time.
+    with ThreadPoolExecutor(1) as beside:
+        floating = beside.submit(_drafted, "fp32", graph, card, splits.validation, folder)
+        drafted = {}
+        if settings.precision == "bf16":
+            drafted["bf16"] = _drafted("bf16", graph, card, splits.validation, folder)
+        elif settings.precision == "auto":
+            rounded = folder / "int8.onnx"
+            _quantise(graph, rounded, _spread(splits.train, settings.calibration_photos), card)
+            drafted["int8"] = _drafted("int8", rounded, card, splits.validation, folder)
+        drafted["fp32"] = floating.result()
     scored = {
-        name: _predictions(splits.validation, softmax(found), card, settings, card.answer)
-        for name, found in scores.items()
+        name: _predictions(splits.validation, softmax(draft.scores), card, settings, card.answer)
+        for name, draft in drafted.items()
     }
     allowance = Allowance(settings.int8_accuracy_loss, settings.int8_rmse_loss)
     choice = (
@@ -186,15 +187,32 @@ def _choose(card: ModelCard, splits: Splits, settings: EvaluateSettings, folder:
         if "bf16" in scored
         else choose_precision(scored["fp32"], scored.get("int8"), allowance)
     )
-    temperature = fit_temperature(scores[choice.precision], splits.validation.counts, classes=card.classes)
-    return Chosen(graphs[choice.precision], drafts[choice.precision], choice, temperature)
+    chosen = drafted[choice.precision]
+    temperature = fit_temperature(chosen.scores, splits.validation.counts, classes=card.classes)
+    return Chosen(chosen.graph, chosen.served, choice, temperature)
 
 
-def _draft(precision: str, graph: Path, card: ModelCard, folder: Path) -> ServedModel:
-    """A graph as it would be served."""
+def _quantise(fp32: Path, int8: Path, photos: Sequence[Sample], card: ModelCard) -> None:
+    try:
+        quantise(fp32, int8, photos, card.preprocessing)
+    except PhotoError as error:
+        raise JobError(f"a training photo of the shards cannot be read ({error}); ingest again") from error
+
+
+@dataclass(frozen=True, eq=False)
+class _Draft:
+    """A graph as it would be served, and its logits [N, classes] for the validation photos."""
+
+    graph: Path
+    served: ServedModel
+    scores: Logits
+
+
+def _drafted(precision: str, graph: Path, card: ModelCard, validation: ShardIndex, folder: Path) -> _Draft:
     place = folder / f"draft-{precision}"
     _write_model(place, graph, _fields(card, precision, temperature=1.0))
-    return ServedModel(place)
+    served = ServedModel(place)
+    return _Draft(graph, served, served.scores(validation))
 
 
 def _spread(photos: ShardIndex, wanted: int) -> Sequence[Sample]:
