@@ -135,7 +135,7 @@ def _is_transform_job(names: Names, name: str) -> bool:
 
 def _stop(aws: Aws, names: Names, name: str) -> Iterator[str]:
     if _is_run(name):
-        return runs.stop(aws, name)
+        return runs.stop(aws, names, name)
     if _is_transform_job(names, name):
         return transform.stop(aws, names, name)
     return stopping.stop(aws, name)

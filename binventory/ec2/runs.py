@@ -75,7 +75,8 @@ def start(aws: Aws, names: Names, where: Place, run: str) -> str:
     """
     _put(aws, f"{where.results(run)}/status.json", {"state": "starting", "step": "", "reason": ""})
     ends_by = datetime.now(UTC) + timedelta(minutes=where.max_minutes + _BRAKE_MINUTES)
-    tags = {"Name": f"{names.prefix}-{run}", "run": run, ENDS_BY: ends_by.isoformat(timespec="seconds")}
+    version, tags = _template(aws, where)
+    tags |= {"Name": f"{names.prefix}-{run}", "run": run, ENDS_BY: ends_by.isoformat(timespec="seconds")}
     specification = [
         {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
     ]
@@ -83,7 +84,7 @@ def start(aws: Aws, names: Names, where: Place, run: str) -> str:
     for subnet in where.subnet_ids:
         try:
             started = aws.client("ec2").run_instances(
-                LaunchTemplate={"LaunchTemplateName": where.launch_template, "Version": "$Latest"},
+                LaunchTemplate={"LaunchTemplateName": where.launch_template, "Version": version},
                 # Complete, because an interface in a request replaces the template's.
                 NetworkInterfaces=[
                     {
@@ -118,6 +119,24 @@ def start(aws: Aws, names: Names, where: Place, run: str) -> str:
     )
 
 
+def _template(aws: Aws, where: Place) -> tuple[str, dict[str, str]]:
+    """The newest version of the launch template, and the tags that it gives to instances.
+
+    A request that adds tags repeats them: EC2's documentation does not say whether those of a request join those of the
+    template or replace them, and the budget counts by one of these.
+    """
+    found = aws.client("ec2").describe_launch_template_versions(
+        LaunchTemplateName=where.launch_template, Versions=["$Latest"]
+    )["LaunchTemplateVersions"][0]
+    tags = {
+        str(tag["Key"]): str(tag["Value"])
+        for specification in found["LaunchTemplateData"].get("TagSpecifications", ())
+        if specification["ResourceType"] == "instance"
+        for tag in specification["Tags"]
+    }
+    return str(found["VersionNumber"]), tags
+
+
 def machine_of(aws: Aws, run: str) -> str | None:
     """Id of the machine that works on a run; None without one."""
     filters = [
@@ -136,14 +155,31 @@ def require(aws: Aws, names: Names, run: str) -> None:
         read_plan(aws, names, place(aws, names), run)
 
 
-def stop(aws: Aws, run: str) -> Iterator[str]:
+def stop(aws: Aws, names: Names, run: str) -> Iterator[str]:
     """Ends the machine that works on a run and yields what happens; returns when it no longer bills."""
     every = 0.3 if aws.is_local else 5.0
-    while (machine := machine_of(aws, run)) is not None:
-        aws.client("ec2").terminate_instances(InstanceIds=[machine])
-        yield f"{machine} is ending"
+    unseen = 0
+    while True:
+        if (machine := machine_of(aws, run)) is not None:
+            aws.client("ec2").terminate_instances(InstanceIds=[machine])
+            unseen = _LOOKS
+            yield f"{machine} is ending"
+        elif unseen == _LOOKS or not _just_started(aws, names, run):
+            break
+        else:
+            unseen += 1
+            yield "it was started, and EC2 does not list its machine yet"
         time.sleep(every)
     yield "no machine works on it; its checkpoints are kept"
+
+
+def _just_started(aws: Aws, names: Names, run: str) -> bool:
+    """Whether a machine was started on a run and has not said anything yet; False without the stacks."""
+    try:
+        where = place(aws, names)
+    except Problem:
+        return False
+    return (_get(aws, f"{where.results(run)}/status.json") or {}).get("state") == "starting"
 
 
 def follow(aws: Aws, where: Place, run: str, *, every: float) -> Iterator[Status]:

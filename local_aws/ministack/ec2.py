@@ -112,12 +112,17 @@ def _templated(data: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _tags(data: Mapping[str, Any], asked: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """An instance's tags: those of the template, replaced by those of the request."""
+    """An instance's tags: those of the request, or those of the template where the request has none.
+
+    EC2's documentation does not say whether they join; so nothing here may count on it.
+    """
+    if given := {tag["Key"]: tag["Value"] for tag in asked}:
+        return given
     tags: dict[str, str] = {}
     for specification in data.get("TagSpecifications", ()):
         if specification.get("ResourceType") == "instance":
             tags |= {str(tag["Key"]): str(tag["Value"]) for tag in specification.get("Tags", ())}
-    return tags | {tag["Key"]: tag["Value"] for tag in asked}
+    return tags
 
 
 def _unfit_for_metadata(data: Mapping[str, Any], request: Mapping[str, Any]) -> str:

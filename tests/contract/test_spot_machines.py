@@ -19,9 +19,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from binventory.cli import run
+from binventory.core.aws import connect as binventory_aws
 from binventory.core.errors import Exit
+from binventory.ec2 import runs
+from binventory.ec2.plan import place
 from local_aws.server import LocalAws
 from stacks.shared.assets import write_source_archive
+from tests.conftest import NAMES
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.jobs import until
 from tests.contract.machines import DATA, deploy_machines, fill_account, log_of, start, state, text, write_plan
@@ -169,6 +173,19 @@ def test_an_instance_starts_from_the_version_that_is_named(client: ClientFactory
         ec2.terminate_instances(InstanceIds=[machine])
     with pytest.raises(ClientError, match=r"VersionNotFound.*'3'"):
         start_of(client, "versions", "3")
+
+
+def test_a_run_keeps_the_tags_of_the_template_which_the_budget_counts_by(
+    aws: LocalAws, client: ClientFactory, account: None
+) -> None:
+    """Those of a request may replace them: AWS does not say."""
+    deploy_machines(client)
+    connected = binventory_aws(aws.environment())
+    machine = runs.start(connected, NAMES, place(connected, NAMES), "ec2-tagged")
+    (found,) = client("ec2").describe_instances(InstanceIds=[machine])["Reservations"][0]["Instances"]
+    tags = {tag["Key"]: tag["Value"] for tag in found["Tags"]}
+    assert tags["deployment"] == "binventory-dev" and tags["run"] == "ec2-tagged" and "ends-by" in tags
+    client("ec2").terminate_instances(InstanceIds=[machine])
 
 
 @pytest.mark.parametrize("key", ["Cost Centre", "team/bins", "_index"])

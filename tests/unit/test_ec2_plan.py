@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -123,8 +124,38 @@ def test_a_machine_on_a_later_page_is_stopped_and_works_on_its_run() -> None:
         for page in (nothing, there):
             ec2.add_response("describe_instances", page)
         ec2.add_response("terminate_instances", {}, {"InstanceIds": ["i-1"]})
-        assert next(runs.stop(aws, "ec2-1")) == "i-1 is ending"
+        assert next(runs.stop(aws, NAMES, "ec2-1")) == "i-1 is ending"
         ec2.assert_no_pending_responses()
+
+
+def test_a_run_is_not_called_ended_before_ec2_lists_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`stop` right after a start: the machine would work on, and bill, until its limit."""
+    there = iter([None, None, "i-1", None])
+    monkeypatch.setattr(runs, "machine_of", lambda aws, run: next(there))
+    monkeypatch.setattr(runs, "place", lambda *_: WHERE)
+    monkeypatch.setattr(runs, "_get", lambda aws, uri: {"state": "starting"})
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    aws = Aws(boto3.Session("key", "secret", region_name="us-east-1"))
+    with Stubber(aws.client("ec2")) as ec2:
+        ec2.add_response("terminate_instances", {}, {"InstanceIds": ["i-1"]})
+        said = list(runs.stop(aws, NAMES, "ec2-1"))
+        ec2.assert_no_pending_responses()
+    waiting = "it was started, and EC2 does not list its machine yet"
+    assert said == [waiting, waiting, "i-1 is ending", "no machine works on it; its checkpoints are kept"]
+
+
+@pytest.mark.parametrize(("state", "looks"), [("starting", 7), ("failed", 1), (None, 1)])
+def test_a_run_whose_machine_never_came_is_ended_after_some_looks(
+    state: str | None, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(runs, "machine_of", lambda aws, run: seen.append(run))
+    monkeypatch.setattr(runs, "place", lambda *_: WHERE)
+    monkeypatch.setattr(runs, "_get", lambda aws, uri: {"state": state} if state else None)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    aws = Aws(boto3.Session("key", "secret", region_name="us-east-1"))
+    assert list(runs.stop(aws, NAMES, "ec2-1"))[-1] == "no machine works on it; its checkpoints are kept"
+    assert len(seen) == looks
 
 
 def refusing(*codes: str, subnets: int = 2) -> tuple[Aws, Any, plan.Place]:
@@ -132,6 +163,8 @@ def refusing(*codes: str, subnets: int = 2) -> tuple[Aws, Any, plan.Place]:
     aws = Aws(boto3.Session("key", "secret", region_name="us-east-1"))
     s3, ec2 = Stubber(aws.client("s3")), Stubber(aws.client("ec2"))
     s3.add_response("put_object", {})
+    version: Any = {"VersionNumber": 7, "LaunchTemplateData": {}}
+    ec2.add_response("describe_launch_template_versions", {"LaunchTemplateVersions": [version]})
     for code in codes:
         ec2.add_client_error("run_instances", code, f"{code} in this zone")
     s3.activate()
