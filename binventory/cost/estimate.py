@@ -151,7 +151,8 @@ def _idle(assembly: Quantities, prices: Prices, workload: Workload) -> Iterator[
     by_unit = partial(_by_unit, prices)
     yield by_unit("S3, what one execution leaves", f"{stored:.1f} GB", stored, "s3_gb_month")
     yield by_unit("Serving image", f"{IMAGE_GB} GB", IMAGE_GB, "registry_gb_month")
-    yield by_unit("Logs", f"{LOG_GB_A_MONTH} GB", LOG_GB_A_MONTH, "log_gb_stored_month")
+    yield by_unit("Logs, written", f"{LOG_GB_A_MONTH} GB", LOG_GB_A_MONTH, "log_gb_written")
+    yield by_unit("Logs, stored", f"{LOG_GB_A_MONTH} GB", LOG_GB_A_MONTH, "log_gb_stored_month")
     for name, number, unit, times in (
         ("VPC endpoints", assembly.interface_endpoints, "interface_endpoint_hour", HOURS_A_MONTH),
         ("NAT gateways", assembly.nat_gateways, "nat_gateway_hour", HOURS_A_MONTH),

@@ -37,6 +37,7 @@ UNITS = (
     Unit("s3_gb_month", "AmazonS3", re.compile(_REGION + "TimedStorage-ByteHrs$"), "GB-Mo"),
     Unit("s3_infrequent_gb_month", "AmazonS3", re.compile(_REGION + "TimedStorage-SIA-ByteHrs$"), "GB-Mo"),
     Unit("registry_gb_month", "AmazonECR", re.compile(_REGION + "TimedStorage-ByteHrs$"), "GB-Mo"),
+    Unit("log_gb_written", "AmazonCloudWatch", re.compile(_REGION + "DataProcessing-Bytes$"), "GB"),
     Unit("log_gb_stored_month", "AmazonCloudWatch", re.compile(_REGION + "TimedStorage-ByteHrs$"), "GB-Mo"),
     Unit(
         "ebs_gb_month",

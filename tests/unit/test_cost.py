@@ -92,10 +92,10 @@ def test_a_hand_worked_month() -> None:
     found = estimate(environment(endpoint=BilledEndpoint("ml.m5.large", 2, 4, False)), US, WORK, traffic=1000)
     assert found.serving_month == pytest.approx(2 * 0.115 * 730 + 3 * 0.10 + 11 * 0.30)
     # 0.3 GB of shards, 0.2788 GB of features (3.4 of 8.2 kB: each photo, and three views of eight in ten),
-    # 0.2 GB of models, 0.6 GB of image, 1 GB of logs;
+    # 0.2 GB of models, 0.6 GB of image, 1 GB of logs, which is written and stored;
     # a key, 2 alarms, 4 metrics, a dashboard;
     # two endpoints of a network and a gateway by the hour
-    stored = 0.7788 * 0.023 + 0.6 * 0.1 + 0.03
+    stored = 0.7788 * 0.023 + 0.6 * 0.1 + 0.5 + 0.03
     assert found.idle_month == pytest.approx(stored + 1 + 0.2 + 4 * 0.3 + 3 + (2 * 0.01 + 0.045) * 730)
 
 

@@ -112,6 +112,18 @@ def test_a_refresh_reads_all_pages_and_dates_the_region(copied_table: Path, pric
     ), "other regions keep their date"
 
 
+def test_logs_are_read_by_what_is_written_and_what_is_stored(copied_table: Path, pricing: Client) -> None:
+    logs = [
+        product("EU-DataProcessing-Bytes", "0.57", unit="GB"),
+        product("EU-DataProcessingIA-Bytes", "0.285", unit="GB"),
+        product("EU-VendedLog-Bytes", "0.9", unit="GB"),
+        product("EU-TimedStorage-ByteHrs", "0.031", unit="GB-Mo"),
+    ]
+    refresh.refresh(pricing({**REPLIES, "AmazonCloudWatch": [logs]})[0], "eu-west-1", TODAY, copied_table)
+    known = prices.load("eu-west-1", copied_table)
+    assert (known.unit("log_gb_written"), known.unit("log_gb_stored_month")) == (0.57, 0.031)
+
+
 def test_what_a_refresh_does_not_find_keeps_its_old_date_and_says_so(copied_table: Path, pricing: Client) -> None:
     client, _ = pricing(REPLIES)
     found = refresh.refresh(client, "eu-west-1", TODAY, copied_table)
