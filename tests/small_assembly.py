@@ -75,6 +75,11 @@ def write_assembly(folder: Path, **changes: Any) -> Path:
         **more_pipelines,
         "Config": {"Type": "AWS::SageMaker::EndpointConfig", "Properties": {"ProductionVariants": [variant]}},
         "Scaling": {"Type": "AWS::ApplicationAutoScaling::ScalableTarget", "Properties": {"MaxCapacity": 3}},
+        # AWS makes two alarms for the first one, and none for the second, which an alarm of the template starts.
+        **{
+            name: {"Type": "AWS::ApplicationAutoScaling::ScalingPolicy", "Properties": {"PolicyType": kind}}
+            for name, kind in (("Tracking", "TargetTrackingScaling"), ("Steps", "StepScaling"))
+        },
         "Latency": {"Type": "AWS::CloudWatch::Alarm", "Condition": "On", "Properties": {}},
         "Drift": {
             "Type": "AWS::CloudWatch::Alarm",

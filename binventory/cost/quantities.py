@@ -78,7 +78,7 @@ def read(folder: Path) -> Quantities:
         batch=_batch(templates),
         keys=len(_resources(templates, "AWS::KMS::Key")),
         alarms=sum("Condition" not in alarm for alarm in alarms),
-        endpoint_alarms=sum("Condition" in alarm for alarm in alarms),
+        endpoint_alarms=sum("Condition" in alarm for alarm in alarms) + _tracking_alarms(templates),
         dashboards=len(_resources(templates, "AWS::CloudWatch::Dashboard")),
         metrics=_metrics(templates),
         endpoint_metrics=ENDPOINT_METRICS,
@@ -125,6 +125,12 @@ def _batch(templates: list[Json]) -> BatchMachines | None:
     if "BatchInstanceType" not in outputs:
         return None
     return BatchMachines(str(outputs["BatchInstanceType"]), int(outputs.get("BatchInstanceCount", 1)))
+
+
+def _tracking_alarms(templates: list[Json]) -> int:
+    """Alarms that Application Auto Scaling makes by itself: two for each policy that tracks a target."""
+    policies = _resources(templates, "AWS::ApplicationAutoScaling::ScalingPolicy")
+    return sum(2 * (policy["Properties"]["PolicyType"] == "TargetTrackingScaling") for policy in policies)
 
 
 def _metrics(templates: list[Json]) -> int:

@@ -24,7 +24,7 @@ def test_quantities_come_from_the_templates(tmp_path: Path) -> None:
         ("Evaluate", "ml.c5.xlarge", 1, False, 600),
     ]
     assert read.endpoint == BilledEndpoint("ml.m5.large", 1, 3, on_by_default=False)
-    assert (read.keys, read.alarms, read.endpoint_alarms, read.dashboards) == (1, 1, 1, 1)
+    assert (read.keys, read.alarms, read.endpoint_alarms, read.dashboards) == (1, 1, 3, 1)
     assert (read.metrics, read.interface_endpoints, read.nat_gateways) == (2, 2, 1)
     assert read.batch == BatchMachines("ml.c5.xlarge", 3)
     assert read.executions_kept_days == 21
