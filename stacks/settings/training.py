@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
 
@@ -13,6 +13,9 @@ from stacks.backbones import Backbone, published_weights
 from stacks.settings.jobs import SpotJobSettings
 from stacks.settings.section import s3_uri_or, wrong_setting
 from stacks.watch_rules import WatchTextError, changes_in
+
+# An app or a tracking server by its ARN, or by the address that SageMaker describes it with.
+_OF_SAGEMAKER: Final = re.compile(r"arn:|https?://[^/]*\.experiments\.sagemaker\.aws")
 
 FrameworkVersion = Literal["2.11", "2.12", "2.13"]
 _MLFLOW = r"^(none|https?://[^\s/]+\S*|file:///opt/ml/output/data/\S+)$"
@@ -83,6 +86,17 @@ class TrainingSettings(SpotJobSettings):
     """An MLflow server (https://...), file:///opt/ml/output/data/... to store the runs beside the model, or none."""
     on_demand_after_reclaims: int = Field(default=0, ge=0, le=20)
     """Spot interruptions of one job after which its execution continues on demand; 0: it waits for spot capacity."""
+
+    @field_validator("mlflow", mode="before")
+    @classmethod
+    def _check_mlflow_is_not_sagemakers(cls, value: Any) -> Any:
+        """SageMaker's MLflow answers signed requests only: the job would fail when Embed was paid for."""
+        if _OF_SAGEMAKER.match(str(value)):
+            raise wrong_setting(
+                "must not be SageMaker's own MLflow, which takes requests only from a plugin that the jobs do not "
+                "install: name a server of yours, or file:///opt/ml/output/data/mlflow"
+            )
+        return value
 
     @field_validator("weights")
     @classmethod

@@ -57,7 +57,10 @@ def price(aws: Aws, options: Options, found: Source, stacks: Sequence[Synthesize
     jobs: False prices the stacks alone, in which nothing runs.
     """
     title = f"The check of {options.names.prefix}"
-    note = "Storage, requests and logs cost cents. What was bootstrapped keeps the image: cdk gc removes it."
+    note = (
+        "Storage, requests and logs cost cents. What was bootstrapped keeps the image: "
+        "npx cdk gc --unstable=gc removes it from a day later on."
+    )
     if not jobs:
         return Launch(title, "once", (Charge("Stacks", "no job, no endpoint", "", 0.0, 0.0),), (note,))
     templates = [stack.template for stack in stacks]

@@ -144,6 +144,15 @@ def _range(name: str, **found: object) -> str:
             ["tuning.ranges = ['head_rate']", "must not have head_rate with training.strategy head"],
         ),
         ("TRAINING__PROFILE_STEPS", "-1", ["training.profile_steps = '-1'"]),
+        *(
+            ("TRAINING__MLFLOW", uri, [f"training.mlflow = '{uri}'", "must not be SageMaker's own MLflow", "file:///"])
+            for uri in (
+                "arn:aws:sagemaker:us-east-1:123456789012:mlflow-app/app-1",
+                "arn:aws:sagemaker:us-east-1:123456789012:mlflow-tracking-server/bins",
+                "https://t-abc123.us-east-1.experiments.sagemaker.aws",
+                "https://us-east-1.experiments.sagemaker.aws/",
+            )
+        ),
         ("TRAINING__MLFLOW", "./mlruns", ["training.mlflow = './mlruns'", "match pattern"]),
         ("TRAINING__ON_DEMAND_AFTER_RECLAIMS", "-1", ["training.on_demand_after_reclaims = '-1'", "or equal to 0"]),
         ("TUNING__PARALLEL_JOBS", "50", ["tuning.parallel_jobs = '50'", "at most jobs (5)"]),

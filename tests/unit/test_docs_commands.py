@@ -150,6 +150,7 @@ def test_cdk_knows_what_is_typed() -> None:
     for found in typed:
         words = found.words[found.words.index("cdk") + 1 :]
         by_command.setdefault(words[0], set()).update(found.flags)
+        assert words[0] != "gc" or "--unstable=gc" in words, "without it the CDK refuses the command"
     assert {"bootstrap", "deploy", "destroy"} <= set(by_command)
     of_all = _cdk_help()
     for command, flags in by_command.items():
