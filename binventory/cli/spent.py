@@ -64,6 +64,12 @@ def _report(aws: Aws, names: Names, arn: str) -> SpendingReport:
     money = Meter(aws).read(execution)
     used, notes = _used(aws, money)
     notes += tuple(f"{step.name} was {step.reused}, which has paid for it." for step in execution.steps if step.reused)
+    notes += tuple(
+        f"{step.name} was tried {step.attempts} times: SageMaker shows the last job only. "
+        "The earlier ones have billed, too, and are in no figure here."
+        for step in execution.steps
+        if step.attempts > 1
+    )
     notes += ("Some jobs still run; their figures are upper bounds.",) if money.running else ()
     notes += (_LOCAL_NOTE,) if aws.is_local else ()
     notes += _serving(aws, names, known)

@@ -54,6 +54,8 @@ class ExecutionStep:
     """Set when the step cache had the result: nothing ran, and nothing is billed."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     """The values that the function of a Lambda step returned."""
+    attempts: int = 1
+    """How often it was tried: SageMaker repeats what failed by no fault of the script, and shows the last job only."""
 
     @property
     def job(self) -> str:
@@ -119,6 +121,7 @@ def _step(aws: Aws, raw: dict[str, Any]) -> ExecutionStep:
         detail=detail,
         reused=ReusedResult(source, _started(aws, source)) if source else None,
         outputs={item["Name"]: item["Value"] for item in inner.get("OutputParameters", ())},
+        attempts=int(raw.get("AttemptCount", 1)),
     )
 
 

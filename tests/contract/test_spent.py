@@ -81,6 +81,27 @@ def test_the_table_and_the_summary_say_the_same(execution: str, capsys: pytest.C
     assert "ml.m5.large would do" in summary
 
 
+def test_jobs_that_were_repeated_are_said_to_be_in_no_figure(
+    execution: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A step names its last job only; those that failed in SageMaker before it have billed as well."""
+    original = Aws.client
+
+    def repeated(parsed: Any, **_: Any) -> None:
+        for step in parsed["PipelineExecutionSteps"]:
+            step["AttemptCount"] = 3 if step["StepName"] == "Train" else 1
+
+    def client_of(aws: Aws, name: str) -> Any:
+        found: Any = original(aws, name)
+        found.meta.events.register("after-call.sagemaker.ListPipelineExecutionSteps", repeated)
+        return found
+
+    monkeypatch.setattr(Aws, "client", client_of)
+    assert run(["spent", execution, "--json"]) == Exit.OK
+    (said,) = [note for note in json.loads(capsys.readouterr().out)["notes"] if "was tried" in note]
+    assert said.startswith("Train was tried 3 times: SageMaker shows the last job only")
+
+
 def test_an_unknown_execution_is_reported(execution: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["spent", "nosuchthing"]) == Exit.USAGE
     assert execution.rsplit("/", 1)[-1] in capsys.readouterr().err, "the newest one is named"
