@@ -16,25 +16,25 @@ KEEP_ALIVE_SECONDS: Final = 75
 GRACEFUL_SECONDS: Final = 2
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket for `HttpServer`; raises OSError where the port is taken, while uvicorn would end the process.
+def bound(host: str, port: int) -> socket.socket:
+    """A socket for `HttpServer`, at which nothing is taken before it serves.
 
-    It names its protocol: asyncio sends at once on no other. An answer has a head and a body, and the second waited
-    40 ms for the client to acknowledge the first.
+    Raises OSError where the port is taken, while uvicorn would end the process. The socket names its protocol: asyncio
+    sends at once on no other. An answer has a head and a body, and the second waited 40 ms for the client to
+    acknowledge the first.
     """
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        listening.bind((host, port))
-        listening.listen()
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((host, port))
     except OSError:
-        listening.close()
+        made.close()
         raise
-    return listening
+    return made
 
 
 class HttpServer(uvicorn.Server):
-    """Serves on listening sockets until `should_exit` is set; `started` says whether it ever could."""
+    """Serves on bound sockets until `should_exit` is set; `started` says whether it ever could."""
 
     def __init__(self, application: Any) -> None:
         super().__init__(

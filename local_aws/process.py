@@ -26,7 +26,7 @@ from local_aws.core.context import Context
 from local_aws.core.decisions import DecisionLog
 from local_aws.core.protocol import TARGETS
 from local_aws.door import guarded
-from local_aws.http_server import HttpServer, listen
+from local_aws.http_server import HttpServer, bound
 from local_aws.ministack import (
     acting_roles,
     alarm_rules,
@@ -123,7 +123,7 @@ def _factor(text: str) -> float:
 
 
 async def _serve(context: Context, port: int, *, watch_parent: bool) -> None:
-    listening = listen("127.0.0.1", port)
+    at = bound("127.0.0.1", port)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -142,7 +142,7 @@ async def _serve(context: Context, port: int, *, watch_parent: bool) -> None:
         server.should_exit = True
 
     stopping = asyncio.create_task(until_stopped())
-    await server.serve([listening])
+    await server.serve([at])
     stopping.cancel()
     _end(0 if server.started else 1)
 
