@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from binventory.account.resources import (
     FREE,
     AccountReader,
@@ -19,7 +17,7 @@ from binventory.account.resources import (
     tags_of,
     unless_gone,
 )
-from binventory.core.aws import Aws, error_message
+from binventory.core.aws import Aws
 
 _RUNNING = ("InProgress", "Stopping", "Starting")
 # Kind of job: its name in API names and on the command line.
@@ -66,13 +64,7 @@ def _endpoint_dollars(reader: AccountReader, endpoint: Mapping[str, Any]) -> flo
 
 def config_of(aws: Aws, name: str) -> dict[str, Any] | None:
     """An endpoint configuration; None where it was deleted, as SageMaker allows while its endpoint runs."""
-    try:
-        found: dict[str, Any] = aws.client("sagemaker").describe_endpoint_config(EndpointConfigName=name)
-    except ClientError as error:
-        if "Could not find" not in error_message(error):
-            raise
-        return None
-    return found
+    return unless_gone(partial(aws.client("sagemaker").describe_endpoint_config, EndpointConfigName=name))
 
 
 def _running_jobs(reader: AccountReader) -> Iterator[AccountResource]:
