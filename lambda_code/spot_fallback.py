@@ -72,7 +72,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     if found is None:
         return FunctionReport("left", f"{name} belongs to no running execution of {variables.pipeline}").logged()
     step, execution = found
-    started = _continue(sagemaker, variables.continuations[step], execution)
+    started = _continue(sagemaker, variables, variables.continuations[step], execution)
     sagemaker.stop_pipeline_execution(PipelineExecutionArn=execution.arn, ClientRequestToken=_token(execution.arn))
     reason = f"{name} was reclaimed {reclaims} times; step {step} and what follows run on demand in {started}"
     tell(
@@ -127,18 +127,21 @@ def _execution(sagemaker: Any, arn: str) -> RunningExecution:
     return RunningExecution(arn, jobs, returned)
 
 
-def _continue(sagemaker: Any, pipeline: Mapping[str, Any], execution: RunningExecution) -> str:
+def _continue(
+    sagemaker: Any, variables: SpotFallbackEnvironment, pipeline: Mapping[str, str], execution: RunningExecution
+) -> str:
     """Starts the continuing pipeline; returns the ARN of its execution, the same for every call."""
     pages = sagemaker.get_paginator("list_pipeline_parameters_for_execution").paginate(
         PipelineExecutionArn=execution.arn
     )
     values = {item["Name"]: item["Value"] for page in pages for item in page["PipelineParameters"]}
-    values |= {name: _result(sagemaker, execution, path) for name, path in pipeline["given"].items()}
+    taken = pipeline["takes"].split()
+    values |= {name: _result(sagemaker, execution, path) for name, path in variables.results.items() if name in taken}
     values[CONTINUED_EXECUTION] = execution.id
     reply = sagemaker.start_pipeline_execution(
         PipelineName=pipeline["name"],
         PipelineExecutionDescription=f"Continues {execution.arn} on demand",
-        PipelineParameters=[{"Name": name, "Value": values[name]} for name in pipeline["takes"] if name in values],
+        PipelineParameters=[{"Name": name, "Value": values[name]} for name in taken if name in values],
         ClientRequestToken=_token(execution.arn),
     )
     return str(reply["PipelineExecutionArn"])

@@ -38,6 +38,7 @@ from local_aws.ministack import (
     due_schedules,
     existing,
     forked_workers,
+    function_variables,
     hooks,
     iam,
     invocations,
@@ -182,6 +183,7 @@ def _application(context: Context) -> Any:
     resource_types.hold_templates_to_resource_types()
     due_schedules.keep_time_zones()
     acting_roles.require_trusting_roles(account=context.account, region=context.region)
+    function_variables.refuse_long_variables()
     settling.answer_once_settled(_STACK_SETTLES_SECONDS)
     workers.start_quickly()
     forked_workers.fork_workers()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +46,12 @@ class SpotFallbackEnvironment:
     """Of `lambda_code/spot_fallback.py`."""
 
     alerts_topic: str
-    continuations: Mapping[str, Any]
-    """By the first step: the pipeline's `name`, what is `given` to it, and which parameters it `takes`."""
+    continuations: Mapping[str, Mapping[str, str]]
+    """By the first step: the pipeline's `name`, and which parameters it `takes`, with spaces between them."""
     pipeline: str
     reclaims: int
+    results: Mapping[str, str]
+    """The result of a step that a continuing pipeline takes, as the path of its property, by the parameter's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,4 +101,4 @@ def variables_of(environment: FunctionEnvironment) -> dict[str, str]:
 def _text(value: object) -> str:
     if isinstance(value, tuple):
         return " ".join(value)
-    return json.dumps(value, sort_keys=True) if isinstance(value, Mapping) else str(value)
+    return json.dumps(value, sort_keys=True, separators=(",", ":")) if isinstance(value, Mapping) else str(value)

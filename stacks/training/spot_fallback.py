@@ -67,11 +67,11 @@ class SpotFallback(Construct):
         )
 
     def _function(self, found: tuple[Continuation, ...], alerts: sns.ITopic) -> lambda_.Function:
-        given = {
+        # Words in place of lists, and each result once: Lambda takes variables of 4 KB.
+        pipelines = {
             item.first: {
                 "name": item.name,
-                "given": item.given,
-                "takes": [parameter["Name"] for parameter in item.definition["Parameters"]],
+                "takes": " ".join(parameter["Name"] for parameter in item.definition["Parameters"]),
             }
             for item in found
         }
@@ -85,9 +85,10 @@ class SpotFallback(Construct):
             statements=self._statements(found, alerts),
             environment=SpotFallbackEnvironment(
                 alerts_topic=alerts.topic_arn,
-                continuations=given,
+                continuations=pipelines,
                 pipeline=self._settings.prefix,
                 reclaims=self._settings.training.on_demand_after_reclaims,
+                results={name: path for item in found for name, path in item.given.items()},
             ),
             errors_to=alerts,
         )

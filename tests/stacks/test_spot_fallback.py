@@ -8,7 +8,7 @@ import os
 import types
 import uuid
 import zipfile
-from typing import Any
+from typing import Any, get_args
 
 import boto3
 import pytest
@@ -24,6 +24,7 @@ from local_aws.server import LocalAws
 from stacks.names import CONTINUED_EXECUTION, command_of
 from stacks.pipeline.continuation import cut
 from stacks.settings import load
+from stacks.settings.tuning_ranges import NUMBERS, WORDS, Tunable
 from stacks.shared.assets import lambda_files
 from tests.conftest import NAMES
 from tests.contract.functions import lambda_step, make_function, returned
@@ -125,9 +126,31 @@ def test_the_function_hears_of_interruptions_and_knows_every_pipeline(template: 
     (function,) = [item for item in functions if item["FunctionName"] == "binventory-dev-spot-fallback"]
     variables = {name: flat(value) for name, value in function["Environment"]["Variables"].items()}
     assert variables["RECLAIMS"] == "2"
-    assert len(json.dumps(variables)) < 4096, "Lambda takes no more"
     known = json.loads(variables["CONTINUATIONS"])
     assert {item["name"] for item in known.values()} == set(definitions(template)) - {"binventory-dev"}
+
+
+def test_lambda_takes_the_variables_of_a_search_that_varies_all_it_can() -> None:
+    """4,096 bytes, measured as JSON; with the longest name of a project."""
+    settings = changed(load("dev"), "training", on_demand_after_reclaims=2, strategy="full")
+    ranges: Json = {name: {"values": words[:2]} for name, words in WORDS.items()}
+    for name, (_, largest) in NUMBERS.items():
+        ranges[name] = {"min": 0.1, "max": min(largest, 0.9)} if name != "warm_up_epochs" else {"min": 1, "max": 5}
+    assert set(ranges) == set(get_args(Tunable))
+    document = changed(settings, "tuning", ranges=ranges).model_dump() | {"project": "p" * 20}
+    template = synthesize(type(settings).model_validate(document))["Training"]
+    functions = [item["Properties"] for item in resources(template, "AWS::Lambda::Function").values()]
+    (function,) = [item for item in functions if item["FunctionName"].endswith("-spot-fallback")]
+    variables = {name: flat(value) for name, value in function["Environment"]["Variables"].items()}
+    topic = f"arn:aws:sns:ap-southeast-2:123456789012:{'p' * 20}-prod-money-Alerts91F83244-AbCdEfGhIjKl"
+    assert len(json.dumps(variables | {"ALERTS_TOPIC": topic}).encode()) <= 4096
+    # Each pipeline gets the results that it takes, and nothing that it does not declare.
+    results = json.loads(variables["RESULTS"])
+    for pipeline in json.loads(variables["CONTINUATIONS"]).values():
+        declared = {item["Name"]: item for item in definitions(template)[pipeline["name"]]["Parameters"]}
+        required = {name for name, item in declared.items() if "DefaultValue" not in item}
+        assert set(pipeline["takes"].split()) == set(declared)
+        assert set(declared) & set(results) == required - {CONTINUED_EXECUTION}
 
 
 def patterns_of(template: Json) -> list[Json]:
@@ -176,7 +199,7 @@ def test_the_rule_hears_of_jobs_by_the_names_that_pipelines_give(
 
 
 def test_a_job_that_the_function_may_not_describe_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"PIPELINE": "any", "RECLAIMS": "1", "ALERTS_TOPIC": "any", "CONTINUATIONS": "{}"}.items():
+    for name, value in {**dict.fromkeys(VARIABLES, "{}"), "RECLAIMS": "1"}.items():
         monkeypatch.setenv(name, value)
     sagemaker = boto3.client("sagemaker", "us-east-1", aws_access_key_id="any", aws_secret_access_key="any")
     monkeypatch.setattr(boto3, "client", lambda _: sagemaker)
@@ -238,7 +261,7 @@ def test_without_the_setting_there_is_one_pipeline() -> None:
     assert "on-demand" not in json.dumps(template)
 
 
-VARIABLES = ("PIPELINE", "RECLAIMS", "ALERTS_TOPIC", "CONTINUATIONS")
+VARIABLES = ("PIPELINE", "RECLAIMS", "ALERTS_TOPIC", "CONTINUATIONS", "RESULTS")
 COUNTING = """
     import json, os, pathlib, time
     hp = json.loads(os.environ["SM_HPS"])
@@ -372,12 +395,14 @@ def environment(aws: ClientFactory, _local_aws: LocalAws, monkeypatch: pytest.Mo
     except ClientError as error:
         assert "BucketAlreadyOwnedByYou" in str(error)
     made = Environment(aws, _local_aws)
-    goes_on = {"Train": {"name": f"{made.name}-on-demand-train", "given": made.given, "takes": made.takes}}
+    goes_on = {"Train": {"name": f"{made.name}-on-demand-train", "takes": " ".join(made.takes)}}
     variables = {
         "PIPELINE": made.name,
         "RECLAIMS": "2",
         "ALERTS_TOPIC": made.topic,
         "CONTINUATIONS": json.dumps(goes_on),
+        # One more than this pipeline takes: another one's.
+        "RESULTS": json.dumps(made.given | {"LearningRate": "Steps.Tune.BestTrainingJob.TunedHyperParameters['lr']"}),
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -436,7 +461,7 @@ def test_a_start_that_is_refused_leaves_the_execution_waiting(
 ) -> None:
     execution, job = environment.start()
     monkeypatch.setenv("RECLAIMS", "0")
-    monkeypatch.setenv("CONTINUATIONS", json.dumps({"Train": {"name": "gone", "given": {}, "takes": []}}))
+    monkeypatch.setenv("CONTINUATIONS", json.dumps({"Train": {"name": "gone", "takes": ""}}))
     with pytest.raises(ClientError, match="gone"):
         spot_fallback.handler(event(job), None)
     status = environment.aws("sagemaker").describe_pipeline_execution(PipelineExecutionArn=execution)
