@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from benchmarks.claims import claim
+from benchmarks.claims import claim, exit_status
 from benchmarks.scripts import require_success
 from binventory.audit import job
 from binventory.audit.csv_records import Columns
@@ -34,20 +34,21 @@ LARGEST_GROWTH: Final = 1.25
 _LISTED: Final = 200
 
 
-def main() -> None:
-    """Measure and print; the goal is the `claim:` line."""
+def main() -> int:
+    """Measure and print; the goal is the `claim:` line, and the exit status is 1 when it was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bins", type=int, nargs="+", default=SIZES)
     parser.add_argument("--audit", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.audit is not None:
         print(json.dumps(_audit(arguments.audit)))
-        return
+        return 0
     print(f"load before the first audit: {os.getloadavg()[0]:.1f}")
     peaks = [_measure(bins) for bins in arguments.bins]
     if len(peaks) > 1:
         first, last = arguments.bins[0], arguments.bins[-1]
         claim(f"audit_peak_memory_growth_{first}_to_{last}", peaks[-1] / peaks[0], at_most=LARGEST_GROWTH)
+    return exit_status()
 
 
 def _measure(bins: int) -> float:
@@ -107,4 +108,4 @@ def _no_aws() -> Aws:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

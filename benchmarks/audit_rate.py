@@ -28,7 +28,7 @@ from typing import Any, Final
 import psutil
 
 from benchmarks import REPOSITORY
-from benchmarks.claims import claim
+from benchmarks.claims import claim, exit_status
 from benchmarks.endpoint import lite0
 from benchmarks.processor import this_processor
 from binventory.audit import job
@@ -60,8 +60,8 @@ class Steps:
         self.seconds[step] = time.perf_counter() - self.began
 
 
-def main() -> None:
-    """Fill the bucket, audit it, print."""
+def main() -> int:
+    """Fill the bucket, audit it, print; the exit status is 1 when the claim was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=REPOSITORY.parent / "shared" / "abid-10k")
     parser.add_argument("--photos", type=int, default=PHOTOS)
@@ -80,6 +80,7 @@ def main() -> None:
         _deploy(aws, local, lite0.archive(asked.work / "lite0"))
         print(f"{asked.photos} photos of {asked.folder.name}, {repeated} of them again, in {_clock(began)} of filling")
         _audit(aws, asked, Path(folder) / "audit", alone)
+    return exit_status()
 
 
 def _audit(aws: Aws, asked: argparse.Namespace, output: Path, alone: float) -> None:
@@ -212,4 +213,4 @@ def _clock(began: float) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

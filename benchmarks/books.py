@@ -27,7 +27,7 @@ from typing import Any, Final
 import psutil
 
 from benchmarks import REPOSITORY
-from benchmarks.claims import claim
+from benchmarks.claims import claim, exit_status
 from benchmarks.ingest import URL, WHOLE_LISTED, object_server, peaks_of_memory
 
 _COUNTS: Final = "counts-of-the-whole-dataset.csv.gz"
@@ -87,8 +87,8 @@ def run(folder: Path, published: Path, *, photos: int, latency: float) -> Run:
     return Run(seconds, usage.ru_utime + usage.ru_stime, served, peak, peaks, books, manifest)
 
 
-def main() -> None:
-    """Measure and print."""
+def main() -> int:
+    """Measure and print; the exit status is 1 when a claim was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shared = REPOSITORY.parent / "shared"
     parser.add_argument("--photos-folder", type=Path, default=shared / "abid", help="whose photos the S3 lists")
@@ -111,7 +111,8 @@ def main() -> None:
     claim("books_cpu_minutes_of_the_whole_dataset", found.cpu / 60 * whole, at_most=6)
     if args.photos == WHOLE_LISTED:
         claim("books_memory_mb", found.peak / 1e6, at_most=600)
+    return exit_status()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -29,6 +29,7 @@ from benchmarks.accelerating.jobs import CPU, GPU, Row
 from benchmarks.accelerating.ranks import two_ranks
 from benchmarks.accelerating.resuming import resumed
 from benchmarks.accelerating.tuning import compared, first_steps
+from benchmarks.claims import exit_status
 from benchmarks.counting.photos import Photos, read
 from benchmarks.processor import this_processor
 from jobs.container import JobContainer
@@ -41,8 +42,8 @@ _EPOCHS_TO_RESUME: Final = 2
 FULL: Final = ("--strategy", "full", *NETWORK)
 
 
-def main() -> None:
-    """Measure, print a line a row, and end each part with its claims."""
+def main() -> int:
+    """Measure, print a line a row, and end each part with its claims; the exit status is 1 when one was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, default=REPOSITORY.parent / "shared" / "abid-10k")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "binventory" / "gpu")
@@ -76,6 +77,7 @@ def main() -> None:
         rows: Sequence[Row] = GPU if asked.no_cpu else (CPU, *GPU)
         flags = (*FULL, *(("--epochs", "1", "--head-epochs", "2") if asked.quick else ()))
         compared(photos.first_blocks(400) if asked.quick else photos, cache / "whole", rows, flags)
+    return exit_status()
 
 
 def _short(photos: Photos, cache: Path, *, epochs: int) -> tuple[str, ...]:
@@ -96,4 +98,4 @@ def _start_values() -> dict[str, torch.Tensor]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +22,7 @@ import psutil
 from botocore.config import Config
 
 from benchmarks import REPOSITORY
-from benchmarks.claims import claim
+from benchmarks.claims import claim, exit_status
 from benchmarks.ingest import WHOLE_LISTED, object_server
 from benchmarks.object_server import BUCKET
 from bucket_listing import AT_ONCE, PAGE, list_folder
@@ -51,8 +52,8 @@ def sequential(pages: int) -> float:
     return (time.monotonic() - began) * PAGE / counted
 
 
-def main() -> None:
-    """Measure and print."""
+def main() -> int:
+    """Measure and print; the exit status is 1 when the claim was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos-folder", type=Path, default=REPOSITORY.parent / "shared" / "abid")
     parser.add_argument("--photos", type=int, default=WHOLE_LISTED)
@@ -74,7 +75,8 @@ def main() -> None:
         flush=True,
     )
     claim("listing_times_sequential_boto3", page * objects / PAGE / seconds, at_least=5)
+    return exit_status()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

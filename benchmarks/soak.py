@@ -36,7 +36,7 @@ import numpy as np
 import psutil
 
 from benchmarks import REPOSITORY, some_of
-from benchmarks.claims import claim
+from benchmarks.claims import claim, exit_status
 from benchmarks.endpoint import models
 from benchmarks.endpoint.load import high_water
 from benchmarks.soaking.bodies import Hostile, Request, good, photos
@@ -64,14 +64,13 @@ def main() -> int:
     """Run the parts and report; the exit status is 1 when a claim was missed."""
     options = _options()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    held = []
     with tempfile.TemporaryDirectory() as folder:
         if "mixed" in options.parts:
             model = options.model or grey_model.write(Path(folder) / "model")
-            held += mixed(model, _QUICK if options.quick else options.requests, options.seed)
+            mixed(model, _QUICK if options.quick else options.requests, options.seed)
         if "memory" in options.parts:
-            held += memory(Path(folder), options.model, 1 if options.quick else _ROUNDS)
-    return 0 if all(held) else 1
+            memory(Path(folder), options.model, 1 if options.quick else _ROUNDS)
+    return exit_status()
 
 
 @dataclass
@@ -84,7 +83,7 @@ class Waited:
     memory: list[int] = field(default_factory=list)
 
 
-def mixed(model: Path, hostile: int, seed: int) -> list[bool]:
+def mixed(model: Path, hostile: int, seed: int) -> None:
     """Hostile and good requests at the same time."""
     requests = good(load(model), photos())
     began = time.monotonic()
@@ -109,17 +108,14 @@ def mixed(model: Path, hostile: int, seed: int) -> list[bool]:
     # first time, and each makes the allocator keep some memory; a leak would not end.
     quarters = [np.percentile(part, 10) / 1024**2 for part in np.array_split(waited.memory, 4)]
     print(f"memory in the quarters of the run: {', '.join(f'{megabytes:.0f}' for megabytes in quarters)} MB")
-    held = [
-        claim("soak_server_errors", attacked.failures + waited.report.failures + ended, at_most=0),
-        claim("soak_hostile_answered_wrongly", len(attacked.wrong), at_most=0),
-        claim("soak_good_wrong", len(waited.report.wrong) - starved, at_most=0),
-        claim("soak_good_starved", starved, at_most=0),
-        claim("soak_good_p99_seconds", float(np.percentile(waited.seconds, 99)), at_most=_LONGEST_SECONDS),
-        claim("soak_ping_p99_seconds", float(np.percentile(waited.pings, 99)), at_most=_LONGEST_SECONDS),
-    ]
+    claim("soak_server_errors", attacked.failures + waited.report.failures + ended, at_most=0)
+    claim("soak_hostile_answered_wrongly", len(attacked.wrong), at_most=0)
+    claim("soak_good_wrong", len(waited.report.wrong) - starved, at_most=0)
+    claim("soak_good_starved", starved, at_most=0)
+    claim("soak_good_p99_seconds", float(np.percentile(waited.seconds, 99)), at_most=_LONGEST_SECONDS)
+    claim("soak_ping_p99_seconds", float(np.percentile(waited.pings, 99)), at_most=_LONGEST_SECONDS)
     if hostile >= _HOSTILE:
-        held.append(claim("soak_memory_growth_mb", float(quarters[-1] - quarters[-2]), at_most=_FLAT_MEGABYTES))
-    return held
+        claim("soak_memory_growth_mb", float(quarters[-1] - quarters[-2]), at_most=_FLAT_MEGABYTES)
 
 
 def attack(port: int, number: int, seed: int) -> Report:
@@ -182,15 +178,17 @@ def be_good(
     return waited
 
 
-def memory(folder: Path, model: Path | None, rounds: int) -> list[bool]:
+def memory(folder: Path, model: Path | None, rounds: int) -> None:
     """The server's peak under the costliest mixes."""
     if model is not None:
-        return [_memory(model, "", rounds)]
+        _memory(model, "", rounds)
+        return
     made = models.make(folder / "resnet50", photos()[:12])
-    return [_memory(made.int8, "_int8", rounds), _memory(made.fp32, "_fp32", rounds)]
+    _memory(made.int8, "_int8", rounds)
+    _memory(made.fp32, "_fp32", rounds)
 
 
-def _memory(model: Path, name: str, rounds: int) -> bool:
+def _memory(model: Path, name: str, rounds: int) -> None:
     worst = 0.0
     for mix in mixes(photos()):
         with serving(model) as (port, process):
@@ -201,7 +199,7 @@ def _memory(model: Path, name: str, rounds: int) -> bool:
             found = peak(process)
         print(f"  {mix.name:44} {idle:5.0f} MB idle, {found:5.0f} MB at most; answers {dict(sorted(statuses.items()))}")
         worst = max(worst, found)
-    return claim(f"soak_peak_memory{name}_mb", worst, at_most=_MOST_MEGABYTES)
+    claim(f"soak_peak_memory{name}_mb", worst, at_most=_MOST_MEGABYTES)
 
 
 def at_once(port: int, requests: Sequence[Request]) -> Counter[int]:

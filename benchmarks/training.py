@@ -25,7 +25,7 @@ import torch
 
 import embed
 from benchmarks.accelerating.jobs import finish, start
-from benchmarks.claims import claim
+from benchmarks.claims import claim, exit_status
 from benchmarks.learning.arithmetic import engine, engine_near_the_limit
 from benchmarks.learning.recipe import loader, trial_in_the_loop
 from benchmarks.learning.world import (
@@ -50,8 +50,8 @@ TRIALS = ((0.001, 32), (0.003, 64), (0.01, 128), (0.03, 256), (0.1, 512))
 EPOCHS = 3
 
 
-def main() -> None:
-    """Run the parts that were asked for."""
+def main() -> int:
+    """Run the parts that were asked for; the exit status is 1 when a claim was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=int, default=0, help="at most this many photos; 0: all")
     parser.add_argument("--weights", default="none", help="of the backbone, as embed.py takes them")
@@ -65,6 +65,7 @@ def main() -> None:
         for name in asked.only:
             print(f"\n== {name}")
             PARTS[name](world)
+    return exit_status()
 
 
 def search(world: World) -> None:
@@ -84,8 +85,8 @@ def search(world: World) -> None:
         bound = recipe.processor / usable_cpus() * found.limit_photos_a_second / passes
         print(f"{views} view(s): by processor time {recipe.processor / ours[views][0].processor:.1f} times; were the "
               f"embedding at that limit and all else free, {bound:.1f} times")  # fmt: skip
-        claim(f"search-speedup-{views}-view", recipe.wall / ours[views][0].wall, at_least=goal)
-    claim("validation-loss-against-recipe", min(ours[1][1]) / min(theirs), at_most=1.02)
+        claim(f"search_speedup_{views}_view", recipe.wall / ours[views][0].wall, at_least=goal)
+    claim("validation_loss_against_recipe", min(ours[1][1]) / min(theirs), at_most=1.02)
 
 
 def timed(search: Callable[[int], list[float]], of: int) -> tuple[Spent, list[float]]:
@@ -132,8 +133,8 @@ def loading(world: World) -> None:
     for name, values in rates.items():
         print(f"{name}: {max(values):.0f} photos a second (best of {len(values)})")
     torch.set_num_threads(usable_cpus())
-    claim("loader-one-thread", max(rates["ours, 1 thread"]) / max(rates["recipe"]), at_least=1.5)
-    claim("loader-all-threads", max(rates["ours, all threads"]) / max(rates["recipe"]), at_least=2.5)
+    claim("loader_one_thread", max(rates["ours, 1 thread"]) / max(rates["recipe"]), at_least=1.5)
+    claim("loader_all_threads", max(rates["ours, all threads"]) / max(rates["recipe"]), at_least=2.5)
 
 
 def scaling(world: World) -> None:
@@ -141,7 +142,7 @@ def scaling(world: World) -> None:
     seconds = {size: min(fine_tune(world, size) for _ in range(2)) for size in (1, 2)}
     for size, value in seconds.items():
         print(f"{size} process(es), one thread each: {value:.1f} s of training and validation")
-    claim("ddp-2-processes", seconds[1] / seconds[2], at_least=1.6)
+    claim("ddp_2_processes", seconds[1] / seconds[2], at_least=1.6)
 
 
 def fine_tune(world: World, size: int) -> float:
@@ -175,4 +176,4 @@ PARTS: dict[str, Callable[[World], None]] = {
 }
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -35,13 +35,9 @@ def embedding(photos: Photos, folder: Path, flags: Sequence[str]) -> None:
             f"CPU's, computed in {found.precision}",
             flush=True,
         )
-    claim(
-        "features of a GPU in fp32, share by which they differ from the CPU's", errors["GPU fp32"], at_most=FP32_SHARE
-    )
-    for kind in ("bf16", "fp16"):
-        name = f"features of a GPU in {kind}, share by which they differ from the CPU's"
-        claim(name, errors[f"GPU {kind}"], at_most=BF16_SHARE)
-    claim("embedding on a GPU in bf16 against this CPU", rates["GPU bf16"] / rates[CPU.name], at_least=1)
+    for kind, most in (("fp32", FP32_SHARE), ("bf16", BF16_SHARE), ("fp16", BF16_SHARE)):
+        claim(f"gpu_{kind}_features_share_from_cpu", errors[f"GPU {kind}"], at_most=most)
+    claim("gpu_bf16_embedding_times_cpu", rates["GPU bf16"] / rates[CPU.name], at_least=1)
 
 
 def _embed(photos: Photos, row: Row, place: Path, log: Path, flags: Sequence[str]) -> None:

@@ -42,7 +42,7 @@ class Row:
     @property
     def folder(self) -> str:
         """A name for a folder."""
-        return self.name.replace(" ", "-")
+        return self.name.lower().replace(" ", "_")
 
 
 CPU: Final = Row("CPU fp32", "fp32", hidden=True)

@@ -29,9 +29,9 @@ def two_ranks(folder: Path, start_values: dict[str, Tensor], flags: Sequence[str
         # On a GPU norms in train mode use the statistics of both ranks, on a CPU each its own: no figure to compare.
         if norms == "frozen":
             share = update_difference(start_values, found["gloo"], found["nccl"])
-            claim("updates of two ranks with nccl, share by which they differ from gloo's", share, at_most=MOST_APART)
+            claim("gpu_nccl_share_from_gloo", share, at_most=MOST_APART)
         finite = all(bool(torch.isfinite(value).all()) for value in found["nccl"].values())
-        claim(f"two ranks with nccl end, batch norms {norms}", float(finite), at_least=1)
+        claim(f"gpu_nccl_ends_norms_{norms}", float(finite), at_least=1)
 
 
 def update_difference(start_values: dict[str, Tensor], ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:

@@ -30,8 +30,7 @@ def resumed(folder: Path, row: Row, start_values: dict[str, Tensor], flags: Sequ
     noise = update_difference(start_values, first, second)
     share = update_difference(start_values, first, killed)
     print(f"  resume {row.name}: killed after steps {', '.join(map(str, at))}; two runs alone differ by {noise:.2g}")
-    name = f"a run in {row.precision} that was killed {KILLS} times, share by which its updates differ"
-    claim(name, share, at_most=max(3 * noise, 0.01))
+    claim(f"gpu_{row.precision}_killed_{KILLS}_times_share_from_whole", share, at_most=max(3 * noise, 0.01))
 
 
 def _flags(place: Path) -> list[str]:

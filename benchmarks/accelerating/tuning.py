@@ -25,7 +25,7 @@ def first_steps(folder: Path, rows: Sequence[Row], flags: Sequence[str]) -> None
         if row is CPU:
             exact = loss
         else:
-            claim(f"training loss of the first epoch, {row.name} against the CPU's", loss / exact, at_most=1.01)
+            claim(f"{row.folder}_first_epoch_loss_over_cpu", loss / exact, at_most=1.01)
 
 
 def compared(photos: Photos, folder: Path, rows: Sequence[Row], flags: Sequence[str]) -> None:
@@ -41,7 +41,7 @@ def compared(photos: Photos, folder: Path, rows: Sequence[Row], flags: Sequence[
         show(f"  whole {row.name}", answers_for_quarter(place / "model", photos, "median"))
     exact = losses[rows[0].name]
     for row in rows[1:]:
-        claim(f"validation loss, {row.name} against {rows[0].name}", losses[row.name] / exact, at_most=1.02)
+        claim(f"{row.folder}_validation_loss_over_{rows[0].folder}", losses[row.name] / exact, at_most=1.02)
 
 
 def times(place: Path) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,9 @@ from binventory.records.metadata import read_metadata
 from shards import ShardWriter
 from shards.lists import LIST, write_shard_list
 from stacks.vocabulary import CLASSES
+
+CACHE: Final = Path.home() / ".cache" / "binventory" / "accuracy"
+"""Where benchmarks keep features and models by default."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +43,11 @@ class Photos:
         last = blocks[min(photos, len(blocks)) - 1]
         rows = np.flatnonzero(blocks <= last)
         return Photos(self.folder, tuple(self.ids[row] for row in rows), self.counts[rows])
+
+    def cache(self, parent: Path, kind: str = "whole") -> Path:
+        """The folder below `parent` of results with exactly these photos."""
+        of = [str(self.folder.resolve()), kind, *self.ids]
+        return parent / hashlib.sha256(" ".join(of).encode()).hexdigest()[:16]
 
     def write(self, chosen: Mask, folder: Path) -> Path:
         """The chosen photos as one shard; what lies there already is left."""

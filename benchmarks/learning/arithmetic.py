@@ -78,7 +78,7 @@ def engine_near_the_limit(world: World) -> None:
         f"{found.name}: {found.photos_a_second:.1f} photos a second, {1000 / found.photos_a_second:.1f} ms a photo; "
         f"the limit allows {found.limit_photos_a_second:.1f}"
     )
-    claim("embedding-share-of-arithmetic-limit", found.share, at_least=0.8)
+    claim("embedding_share_of_arithmetic_limit", found.share, at_least=0.8)
 
 
 def multiply_adds(network: nn.Module, side: int) -> float:
