@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from stacks.settings import Settings
 
 _BOOTSTRAP_VERSION = 21
+_ALWAYS = ("storage", "money", "training", "serving", "monitoring")
+"""Ends of the names of the stacks that all settings have."""
 
 
 def examine(repository: Path, settings: Settings) -> Iterator[Check]:
@@ -45,23 +47,26 @@ def examine(repository: Path, settings: Settings) -> Iterator[Check]:
     if credentials.state != "good":
         return
     yield asked("bootstrap", partial(_bootstrap, aws, bootstrap))
-    for stack in _stacks(settings):
+    optional = _optional_stacks(settings)
+    for stack in (*_ALWAYS, *(name for name, wanted in optional.items() if wanted)):
         yield asked(f"stack {stack}", partial(_stack, aws, f"{names.prefix}-{stack}"))
+    for stack in (name for name, wanted in optional.items() if not wanted):
+        check = asked(f"stack {stack}", partial(_stack_of_before, aws, f"{names.prefix}-{stack}"))
+        if check.state != "good":
+            yield check
     yield asked("permissions", partial(_permissions, aws, settings, names, bootstrap))
     yield asked(TAG, partial(examine_tag, aws))
     yield asked(MODE, partial(examine_mode, aws, names))
     yield from examine_quotas(aws, needs(settings))
 
 
-def _stacks(settings: Settings) -> tuple[str, ...]:
-    """Ends of the names of the stacks that these settings have."""
-    optional = {
+def _optional_stacks(settings: Settings) -> dict[str, bool]:
+    """Ends of the names of the stacks that not all settings have, and whether these do."""
+    return {
         "network": settings.network.mode == "create",
         "ec2": settings.ec2.enabled,
         "github": settings.github.repository != "none",
     }
-    always = ("storage", "money", "training", "serving", "monitoring")
-    return (*always, *(name for name, wanted in optional.items() if wanted))
 
 
 def _region(aws: Aws, settings: Settings) -> Check:
@@ -112,12 +117,35 @@ def _bootstrap(aws: Aws, bootstrap: Bootstrap) -> Check:
 
 def _stack(aws: Aws, name: str) -> Check:
     label = f"stack {name.rsplit('-', 1)[-1]}"
-    try:
-        status = aws.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]
-    except ClientError as error:
-        if "does not exist" not in error_message(error):
-            raise
+    described = _described(aws, name)
+    if described is None:
         return Check(label, "missing", f"{name} is not deployed", "run: npx cdk deploy --all")
+    status: str = described["StackStatus"]
     if status.endswith("_COMPLETE") and "ROLLBACK" not in status:
         return Check(label, "good", f"{name} {status}")
     return Check(label, "missing", f"{name} {status}", f"aws cloudformation describe-stack-events --stack-name {name}")
+
+
+def _stack_of_before(aws: Aws, name: str) -> Check:
+    """A stack that earlier settings had. `cdk deploy --all` and `cdk destroy --all` leave it as it is, and it bills."""
+    label = f"stack {name.rsplit('-', 1)[-1]}"
+    described = _described(aws, name)
+    if described is None:
+        return Check(label, "good", f"{name} is not deployed")
+    delete = f"aws cloudformation delete-stack --stack-name {name}"
+    if described.get("EnableTerminationProtection"):
+        protection = "aws cloudformation update-termination-protection --no-enable-termination-protection"
+        delete = f"{protection} --stack-name {name} && {delete}"
+    found = f"{name} is deployed, but the settings no longer have it: the CDK neither updates nor destroys it"
+    return Check(label, "unknown", found, f"once the other stacks are deployed without it: {delete}")
+
+
+def _described(aws: Aws, name: str) -> dict[str, Any] | None:
+    """A stack; None where there is none of this name."""
+    try:
+        found: dict[str, Any] = aws.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
+    except ClientError as error:
+        if "does not exist" not in error_message(error):
+            raise
+        return None
+    return found

@@ -180,6 +180,40 @@ def test_stacks_that_only_some_settings_have_are_looked_for_too(
         assert checks[f"stack {stack}"]["found"] == f"binventory-dev-{stack} is not deployed"
 
 
+def test_a_stack_that_the_settings_no_longer_have_is_found_with_the_command_that_deletes_it(
+    signed_in: LocalAws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The CDK's commands pass over it, and the endpoints of a network bill by the hour."""
+    cloudformation = connect(os.environ).client("cloudformation")
+    template = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
+    for name, protected in (("binventory-dev-network", False), ("binventory-dev-ec2", True)):
+        cloudformation.create_stack(StackName=name, TemplateBody=template, EnableTerminationProtection=protected)
+        cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 0.2})
+
+    def checks() -> dict[str, dict[str, str]]:
+        assert run(["doctor", "--json"]) == Exit.NOT_READY
+        return {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+
+    found = checks()
+    assert "stack github" not in found
+    for stack in ("network", "ec2"):
+        assert found[f"stack {stack}"]["state"] == "unknown"
+        assert "the settings no longer have it" in found[f"stack {stack}"]["found"]
+        command = found[f"stack {stack}"]["cure"].split(": ", 1)[1]
+        for line in command.split(" && "):
+            verb, *options = line.removeprefix("aws cloudformation ").split()
+            named = options[options.index("--stack-name") + 1]
+            if verb == "delete-stack":
+                cloudformation.delete_stack(StackName=named)
+            else:
+                assert "--no-enable-termination-protection" in options
+                cloudformation.update_termination_protection(StackName=named, EnableTerminationProtection=False)
+        cloudformation.get_waiter("stack_delete_complete").wait(
+            StackName=f"binventory-dev-{stack}", WaiterConfig={"Delay": 0.2}
+        )
+    assert not {"stack network", "stack ec2"} & set(checks())
+
+
 def test_another_region_than_that_of_the_settings_is_found(
     signed_in: LocalAws, monkeypatch: pytest.MonkeyPatch, repository: Path
 ) -> None:
