@@ -50,12 +50,13 @@ def _delete_budget(context: Context, physical_id: str, properties: Document) -> 
         return
 
 
-def _anomaly(noun: str, document: str) -> ResourceType:
+def _anomaly(noun: str, document: str, *replacing: str) -> ResourceType:
     """A monitor or a subscription.
 
     Args:
         noun: `Monitor` or `Subscription`.
         document: the property that is JSON in CloudFormation and a structure in the API.
+        replacing: properties whose change makes another one.
     """
 
     def check(stated: Document) -> None:
@@ -80,7 +81,7 @@ def _anomaly(noun: str, document: str) -> ResourceType:
     def delete(context: Context, physical_id: str, properties: Document) -> None:
         """Nothing to delete: only the stack's record exists."""
 
-    return ResourceType(f"AWS::CE::Anomaly{noun}", create, update, delete, taggable=False)
+    return ResourceType(f"AWS::CE::Anomaly{noun}", create, update, delete, replacing, taggable=False)
 
 
 def _create_provider(context: Context, name: str, properties: Document) -> Created:
@@ -116,8 +117,10 @@ TYPES = [
         replacing=("NotificationsWithSubscribers", "Budget.BudgetName"),
         taggable=False,
     ),
-    _anomaly("Monitor", "MonitorSpecification"),
-    _anomaly("Subscription", "ThresholdExpression"),
+    _anomaly(
+        "Monitor", "MonitorSpecification", "MonitorSpecification", "MonitorType", "MonitorDimension", "ResourceTags"
+    ),
+    _anomaly("Subscription", "ThresholdExpression", "ResourceTags"),
     ResourceType(
         "AWS::IAM::OIDCProvider",
         _create_provider,

@@ -80,7 +80,8 @@ def anomaly_alerts(stack: BinventoryStack, topic: sns.ITopic, threshold_usd: flo
         monitor_name=stack.settings.prefix,
         monitor_type="CUSTOM",
         monitor_specification=json.dumps(
-            {"Tags": {"Key": DEPLOYMENT_TAG, "Values": [stack.settings.prefix], "MatchOptions": ["EQUALS"]}}
+            # Without MatchOptions, which are for cost categories only.
+            {"Tags": {"Key": DEPLOYMENT_TAG, "Values": [stack.settings.prefix]}}
         ),
     )
     ce.CfnAnomalySubscription(

@@ -85,7 +85,7 @@ class MoneySettings(Section):
     idle_hours: float = Field(ge=0, le=14 * 24)
     """Hours without invocations after which the endpoint is turned off; 0: never, else at least 0.01."""
     serving_hours: ServingHours | None = None
-    anomaly_usd: float | None = Field(default=None, gt=0)
+    anomaly_usd: float | None = Field(default=None, ge=0.01, le=1_000_000)
     """Unusual cost from which AWS Cost Anomaly Detection sends an alert; absent: it is not used."""
 
     @field_validator("alert_emails")

@@ -127,4 +127,7 @@ def private_bucket(
             },
         )
     )
+    # The policy stays as long as its bucket: without it a kept one would take plain HTTP, and lose its access logs.
+    assert bucket.policy is not None
+    bucket.policy.apply_removal_policy(stack.removal_policy)
     return bucket

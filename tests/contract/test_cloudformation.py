@@ -264,6 +264,9 @@ def test_anomaly_detection_as_the_money_stack_asks_for_it(client: ClientFactory)
     subscription["Properties"]["Frequency"] = "DAILY"
     assert stack.update(template) == "UPDATE_COMPLETE", stack.reasons()
     assert stack.outputs()["Monitor"] == arn
+    monitor["Properties"]["ResourceTags"].append({"Key": "team", "Value": "returns"})
+    assert stack.update(template) == "UPDATE_COMPLETE", stack.reasons()
+    assert stack.outputs()["Monitor"] != arn, "their tags cannot change, so there is another one"
     stack.delete()
     wrong = {"Type": "AWS::CE::AnomalyMonitor", "Properties": {"MonitorName": "bins", "MonitorType": 7}}
     refused = Stack(client, "no-anomalies")

@@ -68,7 +68,8 @@ def test_it_publishes_alerts_and_does_not_act(full: dict[str, Any]) -> None:
 
 def test_anomalies_are_watched_when_asked_for(full: dict[str, Any]) -> None:
     monitor = only(full, "AWS::CE::AnomalyMonitor")["Properties"]
-    assert json.loads(monitor["MonitorSpecification"])["Tags"]["Values"] == ["binventory-dev"]
+    # The form that AWS's AnomalyMonitor documents for cost allocation tags.
+    assert json.loads(monitor["MonitorSpecification"]) == {"Tags": {"Key": "deployment", "Values": ["binventory-dev"]}}
     assert flat(only(full, "AWS::CE::AnomalySubscription")["Properties"]["Subscribers"][0]["Address"]).startswith(
         "<Alerts"
     )

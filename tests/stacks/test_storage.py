@@ -83,6 +83,16 @@ def test_a_dev_stack_empties_its_buckets_and_a_prod_stack_keeps_them() -> None:
     assert not resources(prod, "AWS::Lambda::Function")
 
 
+@ENVIRONMENTS
+def test_a_bucket_that_is_kept_keeps_its_policy(environment: str) -> None:
+    template = templates(environment)["Storage"]
+    buckets = resources(template, "AWS::S3::Bucket")
+    for policy in resources(template, "AWS::S3::BucketPolicy").values():
+        bucket = buckets[flat(policy["Properties"]["Bucket"])[1:-1]]
+        for member in ("DeletionPolicy", "UpdateReplacePolicy"):
+            assert policy[member] == bucket[member]
+
+
 def test_what_a_cleanup_needs_outlives_it() -> None:
     template = templates("dev")["Storage"]
     function_role = only(template, "AWS::Lambda::Function")["Properties"]["Role"]["Fn::GetAtt"][0]
