@@ -13,8 +13,8 @@ from stacks.shared.stack import BinventoryStack
 
 
 class MoneyStack(BinventoryStack):
-    """One topic carries all alerts to people. Budget alerts have a second one, which the function subscribes to: the
-    messages that it publishes do not invoke it again."""
+    """One topic carries alerts to people. Budget alerts have a second one, which the function subscribes to: what it
+    publishes does not invoke it again."""
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, keys: Keys | None = None) -> None:
         purpose = "the budget and its alerts"
@@ -29,3 +29,4 @@ class MoneyStack(BinventoryStack):
             anomaly_alerts(self, self.alerts, settings.money.anomaly_usd)
         self.always_export(self.alerts.topic_arn, self.budget_alerts.topic_arn)
         CfnOutput(self, "AlertsTopicArn", value=self.alerts.topic_arn)
+        CfnOutput(self, "BudgetAlertsTopicArn", value=self.budget_alerts.topic_arn)

@@ -79,7 +79,7 @@ class MoneySettings(Section):
     monthly_budget_usd: float = Field(gt=0, le=1_000_000)
     """Monthly budget. Alerts are sent at 50, 80 and 100%, and when the forecast exceeds it."""
     alert_emails: tuple[Email, ...] = Field(default=(), max_length=10)
-    """Recipients of alerts. Each has to confirm the subscription."""
+    """Recipients of alerts. Each has to confirm the subscription. Empty: nobody hears of any."""
     guard_percent: int = Field(ge=0, le=1000)
     """Share of the budget, in percent, at which the endpoint is turned off and executions are stopped; 0: never."""
     idle_hours: float = Field(ge=0, le=14 * 24)

@@ -58,6 +58,12 @@ def test_topics_take_messages_of_their_services_for_this_account_over_tls(full: 
     assert services == {"budgets.amazonaws.com", "cloudwatch.amazonaws.com", "costalerts.amazonaws.com"}
 
 
+def test_both_topics_are_named_for_who_wants_to_hear_of_alerts() -> None:
+    outputs = templates("prod")["Money"]["Outputs"]
+    named = {flat(outputs[name]["Value"]) for name in ("AlertsTopicArn", "BudgetAlertsTopicArn")}
+    assert named == {f"<{topic}>" for topic in resources(templates("prod")["Money"], "AWS::SNS::Topic")}
+
+
 def test_it_publishes_alerts_and_does_not_act(full: dict[str, Any]) -> None:
     for template in (full, templates("prod")["Money"]):
         assert only(template, "AWS::Budgets::Budget")

@@ -18,9 +18,9 @@ from tests.stacks.served import create_stack
 from tests.stacks.templates import REPOSITORY, changed
 
 
-def templates_alone(**network: str) -> dict[str, dict[str, Any]]:
+def templates_alone(**other: str) -> dict[str, dict[str, Any]]:
     """The network stack, one that uses it, and one that has nothing but the keys, a topic and a log group."""
-    settings = changed(changed(load("dev"), "training", weights="none"), "network", mode="create", **network)
+    settings = changed(changed(load("dev"), "training", weights="none"), "network", mode="create", **other)
     app = cdk.App(builtin_cloud_formation_validation=False)
     network = NetworkStack(app, "Network", settings=settings).network
     jobs = BinventoryStack(app, "Jobs", settings=settings, role="jobs", purpose="jobs")
