@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import traceback
 from typing import Any
@@ -71,9 +72,9 @@ def _of_aws(error: Exception) -> Problem | None:
             _cure(code),
             code=Exit.NOT_READY if code in _NOT_TAKEN else Exit.FAILED,
         )
-    if isinstance(error, botocore.BotoCoreError):
-        return Problem("AWS was not reached", str(error), "check region, credentials and network", code=Exit.NOT_READY)
-    return None
+    from binventory.core.unreached import unreached
+
+    return unreached(error, os.environ)
 
 
 def _cure(code: str) -> str:
@@ -82,6 +83,8 @@ def _cure(code: str) -> str:
         return "sign in again (aws sso login), or export keys that AWS knows"
     if code == "RequestTimeTooSkewed":
         return "set the clock of this computer, and run the command again"
+    if code == "NoSuchBucket":
+        return "check the name of the bucket, and that these credentials are of its account"
     if code in _TOO_OFTEN:
         return "AWS was asked too often: run the same command again in a minute"
     if code.endswith("LimitExceeded") or code == "ServiceQuotaExceededException":
@@ -97,13 +100,23 @@ def _of_disk(error: Exception) -> Problem | None:
     if error.errno in _FULL:
         return Problem("There is no room for what this command writes", why, _MAKE_ROOM)
     if not name:
-        return None
+        return _of_folder(error)
     if error.errno in _CLOSED:
         cure = "name another place, or change the permissions of this one"
         return Problem(f"{name} may not be read or written", why, cure, code=Exit.USAGE)
     if error.errno in _ABSENT:
         return Problem(f"{name} cannot be used", why, "check this path; its folder must exist", code=Exit.USAGE)
     return Problem(f"{name} cannot be used", why, "check the disk and this path, and run the command again")
+
+
+def _of_folder(error: OSError) -> Problem | None:
+    """A shell may stand in a folder that was removed; what names a relative path then fails without a name."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        cure = "change to a folder that exists, and run the command again"
+        return Problem("The current folder is gone", str(error.strerror), cure, code=Exit.USAGE)
+    return None
 
 
 def _of_database(error: Exception) -> Problem | None:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from botocore.exceptions import ClientError, ProfileNotFound
 
 from binventory.core.errors import Exit, Problem
+from binventory.core.unreached import unreached
 
 if TYPE_CHECKING:
     import boto3  # imported when a command connects: help and completion are shown without it
@@ -61,6 +62,11 @@ class Aws:
         return str(self.session.region_name)
 
     @property
+    def place(self) -> str:
+        """Where its stacks are looked for: the region, and the address of a local AWS."""
+        return f"{self.region} of the local AWS at {self.endpoint_url}" if self.is_local else f"{self.region}"
+
+    @property
     def is_local(self) -> bool:
         """Whether this is the local AWS."""
         return self.endpoint_url is not None
@@ -73,7 +79,8 @@ def connect(environment: Mapping[str, str]) -> Aws:
     in the process's environment by chance does no harm; nor does a token that stands there without keys.
 
     Raises:
-        Problem: the profile does not exist, or there is no region, or there are no credentials, or half of a key.
+        Problem: the profile does not exist or gives no credentials, or there is no region, or there are no
+            credentials, or half of a key.
     """
     import boto3
     import botocore.session
@@ -109,7 +116,14 @@ def connect(environment: Mapping[str, str]) -> Aws:
             "export AWS_REGION, for example us-east-1",
             code=Exit.NOT_READY,
         )
-    if session.get_credentials() is None:
+    try:
+        credentials = session.get_credentials()
+    except Exception as error:  # a profile may start a program, and what that prints fails in many ways
+        problem = unreached(error, environment)
+        if problem is None:
+            raise
+        raise problem from error
+    if credentials is None:
         raise Problem(
             "No AWS credentials were found",
             "neither the environment nor a profile holds any",

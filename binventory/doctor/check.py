@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from binventory.core.aws import DENIED, error_code, error_message
 from binventory.core.errors import Problem
+from binventory.core.unreached import unreached
 
 _COMMAND = "binventory doctor"
 State = Literal["good", "missing", "unknown"]
@@ -35,5 +37,8 @@ def asked(name: str, ask: Callable[[], Check]) -> Check:
         return Check(name, "unknown", error_message(error), cure)
     except Problem as problem:
         return Check(name, "unknown", problem.what, problem.cure)
-    except BotoCoreError as error:
-        return Check(name, "missing", str(error), "check region, credentials and network")
+    except Exception as error:
+        found = unreached(error, os.environ)
+        if found is None:
+            raise
+        return Check(name, "missing", found.why, found.cure)
