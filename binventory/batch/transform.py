@@ -314,7 +314,7 @@ def stop(aws: Aws, names: Names, name: str) -> Iterator[str]:
         if found is None:
             raise Problem(
                 f"There is no transform job {name}",
-                "SageMaker does not know it in this account and region",
+                f"SageMaker does not know it in {aws.place}, with these credentials",
                 "list those that run: aws sagemaker list-transform-jobs --status-equals InProgress",
                 code=Exit.USAGE,
             )

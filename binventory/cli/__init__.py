@@ -13,6 +13,7 @@ import typer
 
 from binventory.cli import failures, volume
 from binventory.cli.commands import Interrupted, LazyGroup
+from binventory.cli.empty_values import refuse_empty
 from binventory.cli.help_look import complete_unchecked, tidy_help
 from binventory.cli.look import print_problem, stderr
 from binventory.cli.volume import QuietFlag, VerboseFlag
@@ -40,6 +41,7 @@ Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 something not ready, 130
 )
 tidy_help()
 complete_unchecked()
+refuse_empty()
 
 
 def _version(asked: bool) -> None:
@@ -64,6 +66,7 @@ def every_command(
 def main() -> None:
     """Entry point: runs a command and turns every failure into three lines and an exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
+    _prepare_streams()
     code = run()
     # What is still buffered may find its pipe closed or its disk full; Python would print that without a cause.
     try:
@@ -76,6 +79,20 @@ def main() -> None:
         print_problem(problem)
         code = problem.code
     sys.exit(code)
+
+
+def _prepare_streams() -> None:
+    """Makes results printable everywhere: a stream may be closed (`>&-`), and its encoding may lack a character.
+
+    What cannot be encoded is written as `\\xe9`; JSON is ASCII in any case. A file name of another encoding than
+    the terminal's would otherwise end the command after its work, with nothing printed.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
 
 
 def run(arguments: list[str] | None = None) -> int:

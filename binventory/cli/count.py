@@ -37,7 +37,9 @@ _AT_ONCE = 16
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("count", epilog="Example: binventory count bins/*.jpg --json", rich_help_panel="Train and serve")(count)
+    app.command(
+        "count", epilog="Example: binventory count bins/bin-images/*.jpg --json", rich_help_panel="Train and serve"
+    )(count)
 
 
 def count(

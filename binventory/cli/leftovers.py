@@ -9,9 +9,10 @@ import typer
 from binventory.account import strays
 from binventory.account.strays import Strays
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stdout, table
-from binventory.cli.settings import names_of
+from binventory.cli.settings import settings_of
 from binventory.core.aws import connect
-from binventory.core.errors import Exit
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
 from binventory.cost.amounts import money
 
 
@@ -27,11 +28,21 @@ def leftovers(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
 
     It only reads. It shows what each resource costs and which command removes it, and exits with 1 when there is any.
     """
-    found = strays.find(connect(os.environ), names_of(env))
+    settings, aws = settings_of(env), connect(os.environ)
+    if aws.region != settings.region:
+        raise Problem(
+            f"Nothing was looked for in {aws.place}",
+            f"--env {env} is deployed to {settings.region}, and its buckets, roles and budgets, which an account lists "
+            "for all regions, would be shown as leftovers with commands that remove them",
+            f"export AWS_REGION={settings.region}",
+            code=Exit.NOT_READY,
+        )
+    found = strays.find(aws, Names(env, settings.project))
     if json:
         print_json(
             {
                 "environment": found.environment,
+                "place": aws.place,
                 "strays": [vars(resource) for resource in found.found],
                 "dollars_a_month": round(found.dollars_a_month, 4),
                 "unpriced": found.unpriced,
@@ -39,14 +50,14 @@ def leftovers(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
             }
         )
     else:
-        _show(found)
+        _show(found, aws.place)
     if found.found:
         raise typer.Exit(Exit.FAILED)
 
 
-def _show(found: Strays) -> None:
+def _show(found: Strays, place: str) -> None:
     if not found.found:
-        stdout.print(f"Nothing of {found.environment} is left outside its stacks.")
+        stdout.print(f"Nothing of {found.environment} is left outside its stacks in {place}.", soft_wrap=True)
         stdout.print(f"Looked at: {', '.join(found.kinds)}", style="dim")
         return
     shown = table("what", "name", "a month", right=("a month",))

@@ -22,6 +22,7 @@ from binventory.core.journal import duration as duration
 
 _REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _PIPE_WIDTH = 10_000
+_UNKNOWN_WIDTH = 80
 
 
 class _Console(Console):
@@ -31,9 +32,10 @@ class _Console(Console):
     def size(self) -> ConsoleDimensions:
         """As the terminal; without one so wide that nothing is broken, unless COLUMNS is set."""
         found = super().size
-        if self.is_terminal or "COLUMNS" in os.environ:
+        if found.width > 0 and (self.is_terminal or "COLUMNS" in os.environ):
             return found
-        return ConsoleDimensions(_PIPE_WIDTH, found.height)
+        # With COLUMNS=0, which some programs set where they know no width, rich would print nothing.
+        return ConsoleDimensions(_UNKNOWN_WIDTH if self.is_terminal else _PIPE_WIDTH, found.height)
 
     @size.setter
     def size(self, chosen: tuple[int, int]) -> None:
@@ -97,9 +99,11 @@ def print_problem(problem: Problem) -> None:
     """What, why, what to do; before them the end of the log that explains it."""
     for line in problem.log:
         stderr.print(f"  {line}", style="dim", soft_wrap=True)
-    stderr.print(f"{problem.what}.", style="bold red", soft_wrap=True)
-    stderr.print(f"Why: {problem.why}", soft_wrap=True)
-    stderr.print(f"Do:  {problem.cure}", soft_wrap=True)
+    # What AWS and other programs say may have many lines, and so may the name of a file.
+    what, why, cure = (" ".join(text.splitlines()) for text in (problem.what, problem.why, problem.cure))
+    stderr.print(f"{what}.", style="bold red", soft_wrap=True)
+    stderr.print(f"Why: {why}", soft_wrap=True)
+    stderr.print(f"Do:  {cure}", soft_wrap=True)
 
 
 @contextmanager

@@ -1,11 +1,25 @@
-"""Names that a deployed stack chose by itself: its outputs say them."""
+"""What is deployed: names that a stack chose by itself, and what is said where there is no stack."""
 
 from __future__ import annotations
 
 from botocore.exceptions import ClientError
 
 from binventory.core.aws import Aws
+from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
+
+
+def not_deployed(aws: Aws, what: str) -> Problem:
+    """What a command says that needs a part of a deployment which is not there, such as `stack binventory-dev-serving`.
+
+    A shell often names another region than the settings, or still a local AWS: a deployment would not help there.
+    """
+    return Problem(
+        f"There is no {what}",
+        f"it is not deployed in {aws.place}, with these credentials",
+        "deploy first: npx cdk deploy --all; or export AWS_REGION with the region that it is in",
+        code=Exit.NOT_READY,
+    )
 
 
 def model_package_group(aws: Aws, names: Names) -> str:

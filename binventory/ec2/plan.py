@@ -98,7 +98,7 @@ def _outputs(aws: Aws, stack: str) -> dict[str, str]:
             f"The stack {stack} is not deployed",
             "machines are started from it, and it is off unless settings ask for it"
             if optional
-            else "it is not in this account and region",
+            else f"it is not in {aws.place}, with these credentials",
             f"{'set ec2.enabled in settings/, then' if optional else 'deploy first'}: npx cdk deploy --all",
             code=Exit.NOT_READY,
         ) from error

@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from binventory.assembly.definitions import Definition
 from binventory.core.aws import Aws, error_code, error_message
+from binventory.core.deployed import not_deployed
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from binventory.executions.execution import NO_PIPELINE
@@ -27,7 +28,7 @@ def definition(aws: Aws, names: Names) -> dict[str, Any]:
     except ClientError as error:
         if error_code(error) != "ResourceNotFound":
             raise
-        raise _not_deployed(names) from error
+        raise not_deployed(aws, f"pipeline {names.prefix}") from error
     return dict(json.loads(found["PipelineDefinition"]))
 
 
@@ -51,7 +52,7 @@ def start(aws: Aws, names: Names, parameters: Mapping[str, str | int | float]) -
         )
     except ClientError as error:
         if error_code(error) == "ResourceNotFound":
-            raise _not_deployed(names) from error
+            raise not_deployed(aws, f"pipeline {names.prefix}") from error
         if error_code(error) != "ValidationException":
             raise
         raise Problem(
@@ -60,15 +61,6 @@ def start(aws: Aws, names: Names, parameters: Mapping[str, str | int | float]) -
             "correct the parameter it names; `binventory train --help` lists them",
         ) from error
     return str(reply["PipelineExecutionArn"])
-
-
-def _not_deployed(names: Names) -> Problem:
-    return Problem(
-        f"There is no pipeline {names.prefix}",
-        "the training stack is not deployed in this account and region",
-        "deploy first: npx cdk deploy --all",
-        code=Exit.NOT_READY,
-    )
 
 
 def newest(aws: Aws, names: Names) -> str:
@@ -84,7 +76,7 @@ def newest(aws: Aws, names: Names) -> str:
     if not found:
         raise Problem(
             f"The pipeline {names.prefix} has not run",
-            "it has no execution, or is not deployed",
+            f"in {aws.place}, with these credentials, it has no execution or is not deployed",
             f"start one: {names.command('train')}",
             code=Exit.NOT_READY,
         )
@@ -104,7 +96,7 @@ def find(aws: Aws, names: Names, execution: str) -> str:
     except ClientError as error:
         if error_code(error) != "ResourceNotFound":
             raise
-        raise _not_deployed(names) from error
+        raise not_deployed(aws, f"pipeline {names.prefix}") from error
     found = next((arn for arn in arns if arn.rsplit("/", 1)[-1] == execution), None)
     if found is None:
         raise Problem(

@@ -67,7 +67,7 @@ def count(
         else:
             found = count_photo(photo, endpoint=names.prefix, runtime=runtime, policy=policy)
     except CountError as error:
-        raise _not_counted(names, error) from error
+        raise _not_counted(aws, names, error) from error
     except FetchError as error:
         raise Problem(f"{photo!s} was not fetched", str(error), _fetch_cure(error), code=Exit.USAGE) from error
     except OSError as error:
@@ -91,9 +91,9 @@ def _fetch_cure(error: FetchError) -> str:
     return _OTHERWISE
 
 
-def _not_counted(names: Names, error: CountError) -> Problem:
+def _not_counted(aws: Aws, names: Names, error: CountError) -> Problem:
     if is_absent(error.reason, str(error)):
-        return no_endpoint(names)
+        return no_endpoint(aws, names)
     cures = {
         "too_many_bytes": "make it smaller, for example 2,000 pixels wide, or count it from S3: "
         + names.command("count s3://..."),

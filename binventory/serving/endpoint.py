@@ -10,6 +10,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from binventory.core.aws import Aws, error_code, error_message
+from binventory.core.deployed import not_deployed
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from stacks.names import ENDPOINT_STATE
@@ -23,11 +24,11 @@ def is_absent(code: str, message: str) -> bool:
     return code in {"ValidationError", "ValidationException"} and any(word in message.lower() for word in words)
 
 
-def no_endpoint(names: Names) -> Problem:
+def no_endpoint(aws: Aws, names: Names) -> Problem:
     """What a command says that needs an environment's endpoint where there is none."""
     return Problem(
         f"There is no endpoint {names.prefix}",
-        "it is off, or no model has been approved yet",
+        f"in {aws.place}, with these credentials, it is off, or no model has been approved yet",
         f"turn it on: {names.command('endpoint on')}; or approve a model: {names.command('approve')}",
         code=Exit.NOT_READY,
     )
@@ -74,12 +75,7 @@ def describe_stack(aws: Aws, stack: str) -> dict[str, Any]:
             raise
         stacks = []
     if not stacks:
-        raise Problem(
-            f"There is no stack {stack}",
-            "it is not deployed in this account and region",
-            "deploy first: npx cdk deploy --all",
-            code=Exit.NOT_READY,
-        )
+        raise not_deployed(aws, f"stack {stack}")
     return dict(stacks[0])
 
 

@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from binventory.assembly.templates import resources
 from binventory.core.aws import DENIED, Aws, error_code
+from binventory.core.deployed import not_deployed
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from binventory.serving.endpoint import EndpointState, endpoint_state, stack_events
@@ -42,12 +43,7 @@ def compare(aws: Aws, names: Names, **request: str) -> Comparison:
     except ClientError as error:
         if error_code(error) != "ResourceNotFoundException":
             raise
-        raise Problem(
-            f"There is no function {function}",
-            "it is not deployed in this account and region",
-            "deploy first: npx cdk deploy --all",
-            code=Exit.NOT_READY,
-        ) from error
+        raise not_deployed(aws, f"function {function}") from error
     answer = json.loads(reply["Payload"].read())
     if "FunctionError" in reply:
         raise Problem(

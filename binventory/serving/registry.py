@@ -118,7 +118,7 @@ def latest_package(aws: Aws, names: Names, *, status: str = "PendingManualApprov
     if not packages:
         raise Problem(
             f"No model package of {names.prefix} is {status}",
-            "no pipeline execution has registered one that is",
+            f"no pipeline execution has registered one that is in {aws.place}",
             f"train one: {names.command('train')}",
             code=Exit.NOT_READY,
         )

@@ -253,7 +253,7 @@ def test_a_machine_is_a_stray_once_it_should_have_ended(aws: Aws, capsys: pytest
     assert [resource.name for resource in strays_found.found] == [stuck]
     # The price of an unknown type is reported as unknown.
     assert (strays_found.dollars_a_month, strays_found.unpriced) == (0, 1)
-    leftovers._show(strays_found)
+    leftovers._show(strays_found, aws.place)
     text = capsys.readouterr().out
     assert "unknown" in text
     assert f"aws ec2 terminate-instances --instance-ids {stuck}" in text
