@@ -1,4 +1,4 @@
-"""What is deployed: names that a stack chose by itself, and what is said where there is no stack."""
+"""What is deployed: names that a stack chose by itself, and the problem of a part that is absent."""
 
 from __future__ import annotations
 
