@@ -168,7 +168,7 @@ def _from_json_lines(path: Path) -> _Rows:
                 else:
                     # `binventory count --output` names the photo.
                     name = PurePosixPath(str(answer.get("photo", ""))).name
-                    yield f"line {number}", str(answer.get("image_id") or id_of_photo(name) or ""), answer
+                    yield f"line {number}", str(answer.get("image_id") or id_of_photo(name) or name), answer
 
 
 def _from_transform_folder(path: Path) -> _Rows:

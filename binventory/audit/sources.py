@@ -76,11 +76,15 @@ class Folder:
         return str(self.root)
 
     def names(self, folder: str) -> Iterator[str]:
-        """File names, as S3 sorts keys."""
+        """File names, as S3 sorts keys; one in another encoding than the system's has `\\xe9` for a byte that is none.
+
+        No id has such a name, so it is set aside by that, and no file of that name is looked for.
+        """
         place = self.root / folder
         if place.is_dir():
             with os.scandir(place) as entries:
-                yield from sorted((entry.name for entry in entries if entry.is_file()), key=os.fsencode)
+                listed = sorted((entry.name for entry in entries if entry.is_file()), key=os.fsencode)
+            yield from (os.fsencode(name).decode(errors="backslashreplace") for name in listed)
 
     def read(self, path: str, limit: int) -> bytes | None:
         """Refuses paths that lead out of the folder."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import stat
 import sys
 import traceback
 from types import FrameType
@@ -66,6 +68,9 @@ def every_command(
 def main() -> None:
     """Entry point: runs a command and turns every failure into three lines and an exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
+    # A terminal that is closed ends its commands; `nohup` has asked for the contrary.
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _hang_up)
     _prepare_streams()
     code = run()
     # What is still buffered may find its pipe closed or its disk full; Python would print that without a cause.
@@ -122,4 +127,13 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _hang_up(number: int, frame: FrameType | None) -> None:
+    """As Ctrl-C, but without a terminal: what is printed to it would fail, and a job may still have to be stopped."""
+    for stream in (1, 2):
+        with contextlib.suppress(OSError):  # it was closed before
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     raise KeyboardInterrupt

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
 
 from binventory.audit.csv_records import Columns, CsvRecords
+from binventory.audit.predictions import read_predictions
 from binventory.audit.sources import Folder, PhotoUnreadableError, bins_with_metadata
-from binventory.core.errors import Problem
+from binventory.cli import run
+from binventory.core.errors import Exit, Problem
 from binventory.records.errors import RecordError
 from binventory.records.metadata import MAX_LINES, Line, Record
+from binventory.render import render_bucket
 
 
 def csv_bins(tmp_path: Path, text: str, columns: str = "") -> dict[str, Record | str]:
@@ -114,6 +119,31 @@ def test_a_folder_lets_nothing_out(tmp_path: Path) -> None:
         assert caught.value.reason == "outside"
     assert store.read("bin-images/absent.jpg", 10) is None
     assert [found.image_id for found in bins_with_metadata(store)] == ["link"]
+
+
+def test_a_file_name_of_another_encoding_is_set_aside_and_ends_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `caf\xe9.jpg` of a Latin-1 archive: the ledger takes UTF-8 only, and one such photo ended the audit."""
+    render_bucket(tmp_path / "bins", photos=3)
+    photos = tmp_path / "bins" / "bin-images"
+    (photos / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
+    answers = tmp_path / "answers.jsonl"
+    answer = {"probabilities": {str(count): 0.2 for count in range(1, 6)}}
+    answers.write_text(
+        "".join(json.dumps({"photo": f"{path.name}", **answer}) + "\n" for path in photos.glob("0*.jpg"))
+    )
+    arguments = ["audit", str(tmp_path / "bins"), "--predictions", str(answers), "--output", str(tmp_path / "audit")]
+    assert run(arguments) == Exit.OK, capsys.readouterr().err
+    assert r"caf\xe9,,not_audited,unsafe_id" in (tmp_path / "audit" / "set_aside.csv").read_text()
+
+
+def test_answers_for_a_photo_whose_name_is_no_id_name_it(tmp_path: Path) -> None:
+    """`binventory count --output` writes the names of photos as they are."""
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text(json.dumps({"photo": "a b/my bin.jpg", "probabilities": {"1": 0.5, "2": 0.5}}))
+    with pytest.raises(ValueError, match=r"line 1: 'my bin.jpg' is no id"):
+        list(read_predictions(answers))
 
 
 def test_every_ending_of_a_photo_is_audited_and_a_second_photo_is_named(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -150,3 +152,72 @@ def test_json_stays_ascii(capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
     assert run(["render", str(tmp_path / "b\xe9"), "--photos", "2", "--json"]) == Exit.OK
     printed = capsys.readouterr().out
     assert printed.isascii() and json.loads(printed)
+
+
+WAITS = """
+import sys, time
+import binventory.render
+from binventory.cli import main
+from binventory.core.interruption import GoesOn, interruptible
+
+def wait(*_, **__):
+    with interruptible(lambda: GoesOn("Interrupted", "by a test", "nothing")):
+        try:
+            print("begun", flush=True)
+            time.sleep(30)
+        finally:
+            print("what a closed terminal would refuse", flush=True)
+            open("stopped", "w").close()
+
+binventory.render.render_bucket = wait
+sys.argv = ["binventory", "render", "bins"]
+main()
+"""
+
+
+def hung_up(folder: Path, *, ignored: bool) -> int:
+    """The exit status of a command whose terminal is closed while it works; 30 where it works on."""
+    main_end, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITS],
+        cwd=folder,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        preexec_fn=(lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) if ignored else None,
+    )
+    os.close(terminal)
+    shown = b""
+    while b"begun" not in shown:
+        shown += os.read(main_end, 100)
+    os.close(main_end)
+    process.send_signal(signal.SIGHUP)
+    try:
+        return process.wait(2 if ignored else 20)
+    except subprocess.TimeoutExpired:
+        return 30
+    finally:
+        process.kill()
+
+
+def test_a_terminal_that_is_closed_interrupts_as_ctrl_c_does(tmp_path: Path) -> None:
+    """A transform job of `count s3://` is stopped, and a rehearsal ends: both continued when an SSH session broke."""
+    assert hung_up(tmp_path, ignored=False) == Exit.INTERRUPTED
+    assert (tmp_path / "stopped").exists()
+
+
+def test_nohup_keeps_a_command_from_that(tmp_path: Path) -> None:
+    assert hung_up(tmp_path, ignored=True) == 30
+    assert not (tmp_path / "stopped").exists()
+
+
+def test_ctrl_c_while_the_command_line_is_imported_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "binventory", "--version"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (Exit.INTERRUPTED, b"", b"")
