@@ -37,7 +37,7 @@ def monthly_budget(stack: BinventoryStack, topic: sns.ITopic) -> None:
     """The budget for all costs with the deployment tag. Its alerts go to the topic and to the mail addresses."""
     money = stack.settings.money
     subscribers = [("SNS", topic.topic_arn), *(("EMAIL", address) for address in money.alert_emails)]
-    budgets.CfnBudget(
+    budget = budgets.CfnBudget(
         stack,
         "Budget",
         budget=budgets.CfnBudget.BudgetDataProperty(
@@ -70,6 +70,8 @@ def monthly_budget(stack: BinventoryStack, topic: sns.ITopic) -> None:
             for key, value in stack.settings.all_tags.items()
         ],
     )
+    # With its policy: who subscribes a topic must be able to publish to it.
+    budget.node.add_dependency(topic)
 
 
 def anomaly_alerts(stack: BinventoryStack, topic: sns.ITopic, threshold_usd: float) -> None:
@@ -84,7 +86,7 @@ def anomaly_alerts(stack: BinventoryStack, topic: sns.ITopic, threshold_usd: flo
             {"Tags": {"Key": DEPLOYMENT_TAG, "Values": [stack.settings.prefix]}}
         ),
     )
-    ce.CfnAnomalySubscription(
+    subscription = ce.CfnAnomalySubscription(
         stack,
         "AnomalyAlerts",
         subscription_name=stack.settings.prefix,
@@ -101,3 +103,4 @@ def anomaly_alerts(stack: BinventoryStack, topic: sns.ITopic, threshold_usd: flo
             }
         ),
     )
+    subscription.node.add_dependency(topic)

@@ -33,6 +33,8 @@ EnvironmentName = Literal["dev", "prod"]
 TagKey = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\p{L}\p{N}_ ./=+@-]*$")]
 TagValue = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[\p{L}\p{N}_ .:/=+@-]*$")]
 OWN_TAGS = ("deployment", "environment", "project")
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+_RESERVED_BY_S3 = ("xn--", "sthree-", "amzn-s3-demo-")
 # What the key of a tag may be on a machine that reads its tags from the instance metadata, as those of ec2.enabled do:
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/work-with-tags-in-IMDS.html
 _IN_METADATA = re.compile(r"(?!(\.|\.\.|_index)$)[A-Za-z0-9+=,._:@-]+")
@@ -74,6 +76,14 @@ class Settings(BaseSettings):
     ec2: Ec2Settings = Ec2Settings()
     security: SecuritySettings = SecuritySettings()
     network: NetworkSettings = NetworkSettings()
+
+    @field_validator("project")
+    @classmethod
+    def _check_reserved_names(cls, value: str) -> str:
+        # The buckets' names begin with it, and S3 keeps some beginnings.
+        if reserved := next((start for start in _RESERVED_BY_S3 if f"{value}-".startswith(start)), ""):
+            raise wrong_setting("must not begin with {reserved}: S3 gives no bucket such a name", reserved=reserved)
+        return value
 
     @field_validator("tags")
     @classmethod

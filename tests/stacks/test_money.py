@@ -58,6 +58,16 @@ def test_topics_take_messages_of_their_services_for_this_account_over_tls(full: 
     assert services == {"budgets.amazonaws.com", "cloudwatch.amazonaws.com", "costalerts.amazonaws.com"}
 
 
+def test_a_topic_lets_aws_publish_before_anything_subscribes_it(full: dict[str, Any]) -> None:
+    policies = {
+        flat(item["Properties"]["Topics"][0]): name for name, item in resources(full, "AWS::SNS::TopicPolicy").items()
+    }
+    budget, anomalies = only(full, "AWS::Budgets::Budget"), only(full, "AWS::CE::AnomalySubscription")
+    alerts = budget["Properties"]["NotificationsWithSubscribers"][0]["Subscribers"]
+    for resource, subscribers in ((budget, alerts), (anomalies, anomalies["Properties"]["Subscribers"])):
+        assert policies[flat(subscribers[0]["Address"])] in resource["DependsOn"]
+
+
 def test_both_topics_are_named_for_who_wants_to_hear_of_alerts() -> None:
     outputs = templates("prod")["Money"]["Outputs"]
     named = {flat(outputs[name]["Value"]) for name in ("AlertsTopicArn", "BudgetAlertsTopicArn")}
