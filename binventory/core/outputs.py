@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
 from binventory.core.errors import Exit, Problem
+
+_OWN: Final = re.compile(r"/dev/(?P<name>stdout|stderr)|/(?:dev|proc/self)/fd/(?P<number>[0-9]+)")
 
 
 def check_file(path: Path, flag: str) -> None:
     """Refuses a file that could not be written at the end. Raises Problem; nothing is changed."""
-    folder = path.absolute().parent
+    folder = path.resolve().parent
     if path.is_dir():
         raise _refused(path, flag, "it is a folder", "name a file")
     if not folder.is_dir():
@@ -41,12 +45,21 @@ def write_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[TextIO]:
-    """Opens a file that is there when the block has ended; what was there before stays when it fails."""
+    """Opens a file that is there when the block has ended; what was there before stays when it fails.
+
+    A link keeps its place, and what it leads to is written. `/dev/stdout` is this command's own output.
+    """
+    if (own := _own_stream(path)) is not None:
+        sys.stdout.flush()
+        with os.fdopen(os.dup(own), "w", encoding="utf-8") as stream:
+            yield stream
+        return
     if path.exists() and not path.is_file():  # a device or a pipe
         with path.open("w", encoding="utf-8") as stream:
             yield stream
         return
-    part = path.with_name(f".{path.name}.part")
+    path = path.resolve()
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("w", encoding="utf-8") as stream:
             yield stream
@@ -55,6 +68,17 @@ def writing(path: Path) -> Iterator[TextIO]:
         with contextlib.suppress(OSError):
             part.unlink()
         raise
+
+
+def _own_stream(path: Path) -> int | None:
+    """The number of the open stream that a path such as `/dev/stdout` or `/dev/fd/3` names; None for any other.
+
+    Where standard output is a file, that path leads to it, and a new file in its place would be lost.
+    """
+    named = _OWN.fullmatch(str(path.absolute()))
+    if named is None:
+        return None
+    return int(named["number"]) if named["number"] else {"stdout": 1, "stderr": 2}[named["name"]]
 
 
 def _refused(path: Path, flag: str, why: str, cure: str) -> Problem:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,38 @@ def test_a_place_that_may_not_be_written_is_refused_by_its_flag(
 def test_a_device_is_written_as_it_is() -> None:
     write_text(Path("/dev/null"), "gone")
     assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_standard_output_is_written_and_not_replaced_where_it_is_a_file(name: str, tmp_path: Path) -> None:
+    """`--output /dev/stdout > answers.jsonl`: as root, `/dev/stdout` itself became that file for every program."""
+    with (tmp_path / "answers.jsonl").open("w") as answers:
+        code = "from pathlib import Path; from binventory.core.outputs import write_text; print(1); {}; print(3)"
+        write = f"write_text(Path({name!r}), '2\\n')"
+        subprocess.run([sys.executable, "-c", code.format(write)], stdout=answers, check=True)
+    assert (tmp_path / "answers.jsonl").read_text() == "1\n2\n3\n"
+    assert Path("/dev/stdout").is_symlink()
+
+
+def test_a_link_keeps_its_place(tmp_path: Path) -> None:
+    """As `newest.html` that leads into another folder."""
+    (tmp_path / "runs").mkdir()
+    link = tmp_path / "newest.html"
+    link.symlink_to("runs/1.html")
+    check_file(link, "--output")
+    for text in ("first", "second"):
+        write_text(link, text)
+        assert link.is_symlink() and (tmp_path / "runs" / "1.html").read_text() == text
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+def test_two_commands_that_write_one_file_leave_a_whole_one(tmp_path: Path) -> None:
+    """The part of each is its own: the first to end took the file of the other away, which then failed."""
+    path = tmp_path / "run.html"
+    with writing(path) as stream:
+        stream.write("here")
+        write = f"write_text(Path({str(path)!r}), 'there')"
+        other = f"from pathlib import Path; from binventory.core.outputs import write_text; {write}"
+        subprocess.run([sys.executable, "-c", other], check=True)
+        assert path.read_text() == "there"
+    assert path.read_text() == "here" and list(tmp_path.iterdir()) == [path]
