@@ -13,6 +13,7 @@ _EMPTY = Quantities(
     jobs=(),
     again=(),
     parameters={},
+    input_size=224,
     endpoint=None,
     batch=None,
     keys=0,

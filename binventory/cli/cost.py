@@ -98,7 +98,7 @@ def _region_of(read: quantities.Quantities, region: str | None) -> str:
 
 def _estimate(read: quantities.Quantities, photos: int | None, traffic: float, region: str | None) -> Estimate:
     known = prices.load(_region_of(read, region))
-    return estimate(read, known, Workload.of(read.parameters, photos), traffic)
+    return estimate(read, known, Workload.of(read.parameters, photos, read.input_size), traffic)
 
 
 def _synthesized(env: str) -> quantities.Quantities:

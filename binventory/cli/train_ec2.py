@@ -16,6 +16,7 @@ from binventory.core.interruption import GoesOn, interruptible
 from binventory.core.journal import Journal
 from binventory.core.known_photos import KnownPhotos
 from binventory.core.names import Names
+from binventory.cost.jobs import input_size_of
 from binventory.ec2 import plan as plans
 from binventory.ec2 import price, runs
 from binventory.ec2.plan import Place
@@ -64,7 +65,8 @@ def train_on_ec2(aws: Aws, settings: Settings, asked: Ec2Options) -> None:
     definition = executions.definition(aws, names)
     check_values(settings, definition, asked.values)
     photos = KnownPhotos(plans.photos_of(aws, plan))
-    launched = price.launch(aws, names, where, run, plans.values_of(aws, definition, plan), photos)
+    values = plans.values_of(aws, definition, plan)
+    launched = price.launch(aws, names, where, run, values, photos, input_size_of(definition))
     confirm(launched, yes=asked.yes, json=asked.json, dry_run=asked.dry_run)
     with interruptible(lambda: _goes_on(names, where, run)):
         runs.write_plan(aws, where, plan)

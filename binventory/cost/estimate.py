@@ -21,6 +21,8 @@ from binventory.cost.workload import DAYS_A_MONTH, HOURS_A_MONTH, Workload
 IMAGE_GB = 0.6
 Priced = TypeVar("Priced")
 LOG_GB_A_MONTH = 1.0
+_ALIKE = 1.5
+"""Networks count as alike up to this ratio of their multiplications."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,11 @@ def estimate(assembly: Quantities, prices: Prices, workload: Workload, traffic: 
         alternatives=_first(beside.each([("", partial(alternatives, assembly.jobs, prices, workload))])),
         seed=_first(beside.each([("", partial(seed_way, prices))])),
         growth=_first(beside.each([("", partial(growth, assembly, prices, workload))])),
-        notes=(*(line.too_short_note for line in execution if line.too_short), *_notes(assembly, prices)),
+        notes=(
+            *(line.too_short_note for line in execution if line.too_short),
+            *_network_note(workload),
+            *_notes(assembly, prices),
+        ),
         advice=advise(assembly.endpoint, prices, traffic) if assembly.endpoint else None,
         missing=tuple(dict.fromkeys(priced.missing)),
     )
@@ -187,6 +193,15 @@ def _serving_on(assembly: Quantities, prices: Prices, ways: tuple[Mode, ...], tr
 
 def _by_unit(prices: Prices, name: str, quantity: str, number: float, unit: str) -> _Monthly:
     return _Monthly(name, quantity, lambda: number * prices.unit(unit))
+
+
+def _network_note(workload: Workload) -> tuple[str, ...]:
+    if 1 / _ALIKE <= workload.network <= _ALIKE:
+        return ()
+    return (
+        "Counts are priced as those of a ResNet50 at 224 pixels; this network multiplies "
+        f"{workload.network:.2g} times as much for a photo.",
+    )
 
 
 def _notes(assembly: Quantities, prices: Prices) -> tuple[str, ...]:

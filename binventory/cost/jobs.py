@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from binventory.assembly.definitions import Definition, all_steps, defaults_of, with_parameters
+from binventory.assembly.definitions import Definition, all_steps, defaults_of, job_arguments, with_parameters
+from binventory.cost.networks import INPUT_SIZE
 
 # What SageMaker sets where a request sets no limit.
 _DEFAULT_LIMIT_SECONDS = 86_400
@@ -36,6 +37,12 @@ def jobs_of(definition: Definition, given: Parameters | None = None) -> tuple[Jo
     """The jobs that an execution runs when it is started with the parameters `given`."""
     values = {**defaults_of(definition), **(given or {})}
     return tuple(job for step in all_steps(definition) if (job := _job(step, values)) is not None)
+
+
+def input_size_of(definition: Definition) -> int:
+    """Side in pixels of the photos that the network sees, from the hyperparameters of the jobs."""
+    asked = (job_arguments(step).get("HyperParameters", {}).get("input-size") for step in all_steps(definition))
+    return next((int(size) for size in asked if isinstance(size, str)), INPUT_SIZE)
 
 
 def _job(step: dict[str, Any], values: Parameters) -> Job | None:

@@ -19,7 +19,7 @@ from binventory.core.known_photos import UNKNOWN_PHOTOS, KnownPhotos
 from binventory.core.names import Names
 from binventory.core.words import counted
 from binventory.cost.amounts import money
-from binventory.cost.jobs import Job, jobs_of
+from binventory.cost.jobs import Job, input_size_of, jobs_of
 from binventory.cost.lines import StepLine, step_line
 from binventory.cost.prices import Prices, load
 from binventory.cost.quantities import BilledEndpoint, endpoint_of
@@ -119,7 +119,7 @@ def of_execution(
     what is known of their number; `notes` are shown as they are.
     """
     values = {**defaults_of(definition), **parameters}
-    workload, expected = expected_for(values, photos)
+    workload, expected = expected_for(values, photos, input_size_of(definition))
     return of_jobs(
         f"One execution of the pipeline {names.prefix}",
         jobs_of(definition, parameters),

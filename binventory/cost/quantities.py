@@ -9,7 +9,7 @@ from typing import Any
 
 from binventory.assembly.definitions import defaults_of, definitions
 from binventory.assembly.templates import Json, flatten, read_stacks, resources
-from binventory.cost.jobs import Job, jobs_of
+from binventory.cost.jobs import Job, input_size_of, jobs_of
 from stacks.names import ENDPOINT_STATE
 
 # What the endpoint's server publishes through its log; no template names them. A test counts them in the server.
@@ -49,6 +49,7 @@ class Quantities:
     jobs: tuple[Job, ...]
     again: tuple[Job, ...]  # what may run once more on demand, after too many reclaims of the first spot job
     parameters: dict[str, Any]  # defaults of the pipeline's parameters
+    input_size: int  # side in pixels of the photos that the network sees
     endpoint: BilledEndpoint | None
     batch: BatchMachines | None
     keys: int
@@ -74,6 +75,7 @@ def read(folder: Path) -> Quantities:
         jobs=jobs_of(definition),
         again=max((jobs_of(other) for other in others), key=len, default=()),
         parameters=defaults_of(definition),
+        input_size=input_size_of(definition),
         endpoint=endpoint_of(templates),
         batch=_batch(templates),
         keys=len(_resources(templates, "AWS::KMS::Key")),

@@ -20,9 +20,11 @@ from stacks.names import EMBED, EVALUATE, TRAIN
 _STEPS = (EMBED, TRAIN, EVALUATE)
 
 
-def launch(aws: Aws, names: Names, where: Place, run: str, values: Mapping[str, Any], photos: KnownPhotos) -> Launch:
+def launch(
+    aws: Aws, names: Names, where: Place, run: str, values: Mapping[str, Any], photos: KnownPhotos, input_size: int
+) -> Launch:
     """Expected for the pipeline's workload at the usual share of the on-demand price; at worst its limit, on demand."""
-    workload, expected = expected_for(dict(values), photos)
+    workload, expected = expected_for(values, photos, input_size)
     hours = sum(seconds(step, where.instance_type, 1, workload) for step in _STEPS) / 3600
     limit = where.max_minutes / 60
     notes = [f"{expected}. It ends itself, also when it fails or hangs."]

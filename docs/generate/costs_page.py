@@ -48,7 +48,7 @@ def _figures(read: Quantities) -> str:
 
 
 def _estimate(read: Quantities, photos: int) -> Estimate:
-    return estimate(read, prices.load(read.region), Workload.of(read.parameters, photos=photos), TRAFFIC)
+    return estimate(read, prices.load(read.region), Workload.of(read.parameters, photos, read.input_size), TRAFFIC)
 
 
 def _alternatives(few: Estimate, many: Estimate) -> list[str]:

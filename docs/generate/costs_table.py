@@ -28,7 +28,7 @@ def with_costs(readme: str, assembly: Path) -> str:
 def _table(assembly: Path) -> str:
     found = quantities.read(assembly)
     known = prices.load(found.region)
-    costs = estimate(found, known, Workload.of(found.parameters, photos=PHOTOS), traffic=1000)
+    costs = estimate(found, known, Workload.of(found.parameters, PHOTOS, found.input_size), traffic=1000)
     worst = f"about {money(costs.execution_expected)} for {PHOTOS:,} photos, at most {money(costs.execution_worst)}"
     steps = [
         ("`binventory doctor`", "lists what is missing: tools, credentials, quotas", "nothing"),

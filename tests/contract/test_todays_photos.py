@@ -279,7 +279,7 @@ def test_a_first_start_is_priced_for_the_photos_that_are_there(
 def test_a_price_says_where_the_number_of_photos_is_assumed(
     limit: int, known: KnownPhotos, photos: int, said: str
 ) -> None:
-    workload, expected = expected_for({"LimitPerClass": limit}, known)
+    workload, expected = expected_for({"LimitPerClass": limit}, known, 224)
     assert (workload.photos, expected) == (photos, f"Expected for {said}")
 
 

@@ -258,7 +258,7 @@ def test_impossible_work_is_refused(name: str, least: int) -> None:
 
 def test_a_fine_tuned_network_costs_what_its_epochs_take_and_writes_no_features() -> None:
     """4 photos a second and vCPU: a step is three forward passes, of which a vCPU makes twelve a second."""
-    work = Workload.of({"Strategy": "full", "Views": 3, "Epochs": 20}, 10_000)
+    work = Workload.of({"Strategy": "full", "Views": 3, "Epochs": 20}, 10_000, 224)
     overhead = JOB_OVERHEAD_SECONDS
     for step in ("Tune", "Train"):
         assert seconds(step, "ml.m5.xlarge", 1, work) == pytest.approx(overhead + 10_000 * 0.8 * 20 / (4 * 4))
@@ -267,7 +267,7 @@ def test_a_fine_tuned_network_costs_what_its_epochs_take_and_writes_no_features(
     line = step_line(job(), US, work)
     assert line.too_short and "Train is expected to need 169 minutes and is stopped after 60" in line.too_short_note
     assert stored_gb(work) == pytest.approx(10_000 * 30e-6 + 0.2), "shards and a model"
-    assert Workload.of({"Strategy": "head", "Views": 3, "Epochs": 20}, 10_000) == WORK
+    assert Workload.of({"Strategy": "head", "Views": 3, "Epochs": 20}, 10_000, 224) == WORK
 
 
 def test_every_view_is_another_pass_of_the_backbone_over_the_training_split() -> None:

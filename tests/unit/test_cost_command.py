@@ -28,7 +28,7 @@ def test_quantities_come_from_the_templates(tmp_path: Path) -> None:
     assert (read.metrics, read.interface_endpoints, read.nat_gateways) == (2, 2, 1)
     assert read.batch == BatchMachines("ml.c5.xlarge", 3)
     assert read.executions_kept_days == 21
-    assert Workload.of(read.parameters, None).photos == 500
+    assert Workload.of(read.parameters, None, read.input_size).photos == 500
 
 
 def test_the_command_prints_json_and_a_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

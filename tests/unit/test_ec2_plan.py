@@ -81,7 +81,7 @@ WHERE = plan.Place("data", "models", "template", ("subnet",), "group", "t3.2xlar
 def test_a_machine_is_priced_with_the_cpu_credits_that_it_needs(instance: str, credits: float) -> None:
     """A T3 works from its start to its end; AWS bills what is above its base share, on spot as well."""
     aws = Aws(boto3.Session("key", "secret", region_name="us-east-1"))
-    shown = price.launch(aws, NAMES, replace(WHERE, instance_type=instance), "ec2-1", {}, KnownPhotos(9_000_000))
+    shown = price.launch(aws, NAMES, replace(WHERE, instance_type=instance), "ec2-1", {}, KnownPhotos(9_000_000), 224)
     hour, disk = {"m5.2xlarge": 0.384, "t3.2xlarge": 0.3328}[instance], 100 * 0.08 / 730
     assert shown.worst == pytest.approx(hour + disk + credits), "it is ended after an hour"
     assert shown.expected == pytest.approx(SPOT_SHARE * hour + disk + credits)
