@@ -34,8 +34,9 @@ class Bootstrap:
 
     @property
     def command(self) -> str:
-        """The command that makes it."""
-        return " ".join(("npx cdk bootstrap", *self.options))
+        """The command that makes it: beside the account's own, for which the CDK would take the stack `CDKToolkit`."""
+        stack = ("--toolkit-stack-name", f"CDKToolkit-{self.qualifier}") if self.options else ()
+        return " ".join(("npx cdk bootstrap", *self.options, *stack))
 
     def role_arn(self, purpose: str, account: str, region: str) -> str:
         """The role for `deploy`, `lookup` and so on."""

@@ -300,7 +300,7 @@ def test_a_bootstrap_with_a_qualifier_of_ones_own_is_found_by_it(signed_in: Loca
     (tmp_path / "package.json").write_text('{"devDependencies": {"aws-cdk": "2.0.1"}}')
     (tmp_path / "cdk.json").write_text('{"context": {"@aws-cdk/core:bootstrapQualifier": "acme1"}}')
     found = {check.name: check for check in examine(tmp_path, load("dev"))}["bootstrap"]
-    assert found.cure == "run: npx cdk bootstrap --qualifier acme1"
+    assert found.cure == "run: npx cdk bootstrap --qualifier acme1 --toolkit-stack-name CDKToolkit-acme1"
     ssm = connect(signed_in.environment()).client("ssm")
     ssm.put_parameter(Name="/cdk-bootstrap/acme1/version", Value="30", Type="String")
     assert {check.name: check for check in examine(tmp_path, load("dev"))}["bootstrap"].state == "good"
