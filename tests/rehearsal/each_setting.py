@@ -51,7 +51,7 @@ NOT_ALONE = {
     "ec2.image_parameter": "It is looked up while the stack is deployed; tests/contract/test_ec2_stack.py does it.",
     "ec2.vpc_id": "It names a network that exists; tests/contract/test_ec2_stack.py has one.",
     "ec2.subnet_ids": "They belong to ec2.vpc_id.",
-    "network.mode": "It needs downloaded wheels; tests/stacks/test_strict_deployment.py deploys it.",
+    "network.mode": "It needs wheels, and weights that a job in a network reaches; another test changes it.",
     "network.cidr": "It belongs to network.mode.",
     "network.endpoints": "They belong to network.mode.",
     "network.subnet_ids": "They belong to network.mode.",

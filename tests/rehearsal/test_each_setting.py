@@ -21,8 +21,11 @@ from botocore.exceptions import ClientError, WaiterError
 import app as application
 from local_aws.server import LocalAws
 from stacks.settings import Settings, load
+from stacks.shared.assets import TRAINING_CODE
+from stacks.training import stack as training_stack
 from tests.rehearsal.each_setting import NOT_ALONE, changes
-from tests.stacks.templates import REPOSITORY
+from tests.stacks.templates import REPOSITORY, changed
+from tests.unit.test_train_requirements import pins
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(3600)]
 _POLL = {"Delay": 0.1, "MaxAttempts": 3000}
@@ -152,3 +155,29 @@ def test_every_setting_of_a_deployed_environment_can_be_changed(
     assert all(words in documented for words in (*REFUSED.values(), IN_USE))
     here = {name for name in NOT_ALONE if environment == "prod" or not name.startswith("prod.")}
     assert unchanged == {name.removeprefix("prod.") for name in here}, "every other setting was changed"
+
+
+def test_the_network_of_a_deployed_environment_can_be_changed(
+    aws: LocalAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In both directions too. What CloudFormation refuses is documented, with the way round it."""
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    for name, (version, _) in pins(TRAINING_CODE / "requirements.txt").items():
+        (wheels / f"{name.replace('-', '_')}-{version}-py3-none-any.whl").write_bytes(name.encode())
+    monkeypatch.setattr(training_stack, "WHEELHOUSE", wheels)
+    settings = changed(load("dev").model_copy(update={"project": "nets"}), "training", weights="none")
+    without, own = settings, changed(settings, "network", mode="create")
+    existing = {"subnet_ids": ["subnet-0123456789abcdef0"], "security_group_ids": ["sg-0123456789abcdef0"]}
+    there = Environment(aws, own, tmp_path / "assembly")
+    assert there.change(own) == []
+    fewer = changed(own, "network", endpoints=["sagemaker.api"])
+    for other in (fewer, changed(settings, "network", mode="existing", **existing), without):
+        assert there.change(other) == []
+        assert there.change(own) == []
+    elsewhere = changed(own, "network", cidr="10.30.0.0/22")
+    (refused,) = there.change(elsewhere)
+    assert "cannot be updated as it is in use by" in refused
+    # docs/operations.md: first the other stacks leave the network.
+    assert there.change(without) == []
+    assert there.change(elsewhere) == []
