@@ -23,14 +23,15 @@ def packages(ctx: typer.Context) -> list[tuple[str, str]]:
 
 def _read(ctx: typer.Context, reader: Any) -> list[tuple[str, str]]:
     from binventory.cli.look import environments
-    from binventory.cli.settings import names_of
+    from binventory.cli.settings import settings_of
     from binventory.core.aws import connect
+    from binventory.core.names import Names
 
     environment = ctx.params.get("env") or os.environ.get("BINVENTORY_ENV") or "dev"
     if environment not in environments():
         return []
     try:
-        found: list[tuple[str, str]] = reader(connect(os.environ), names_of(environment))
+        found: list[tuple[str, str]] = reader(connect(os.environ), Names(environment, settings_of(environment).project))
     except Exception:  # not signed in, not deployed, no network: the person is typing, so nothing may be printed
         return []
     return found

@@ -13,10 +13,11 @@ import typer
 from binventory.cli.idle_flags import refuse_idle
 from binventory.cli.look import JsonFlag, duration, flag_instead, print_json, stderr, stdout
 from binventory.cli.screen import show
-from binventory.cli.settings import names_of
+from binventory.cli.settings import settings_of
 from binventory.core.errors import Exit, Problem
 from binventory.core.interruption import GoesOn, interruptible
 from binventory.core.journal import Journal
+from binventory.core.names import Names
 from binventory.core.outputs import check_file
 from binventory.rehearsal.defaults import DEFAULT_BACKBONE, DEFAULT_PHOTOS, DEFAULT_WEIGHTS
 from stacks.backbones import BACKBONES, published_weights
@@ -111,7 +112,7 @@ def rehearse(
     if report is not None:
         check_file(report, "--report")
     options = Options(
-        names=names_of("dev"),
+        names=Names("dev", settings_of("dev").project),
         repository=REPOSITORY,
         state_dir=(state_dir or _new_state_dir()).resolve(),
         photos=photos.resolve() if photos is not None else None,

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from stacks.settings.section import Section
 from stacks.settings.settings import ENVIRONMENT_PREFIX, EnvironmentName, Settings
@@ -20,7 +20,15 @@ SETTINGS_FOLDER = Path(__file__).resolve().parent.parent.parent / "settings"
 
 
 class InvalidSettingsError(Exception):
-    """The settings are wrong; the message names each field, its value and what is allowed."""
+    """The settings are wrong; the message names each field, its value and what is allowed.
+
+    `project` is the project's name where that field is right, and only values of other fields are not: enough to name
+    what is deployed. Empty otherwise.
+    """
+
+    def __init__(self, message: str, project: str = "") -> None:
+        super().__init__(message)
+        self.project = project
 
 
 def load(environment: str, folder: Path = SETTINGS_FOLDER) -> Settings:
@@ -39,8 +47,10 @@ def load(environment: str, folder: Path = SETTINGS_FOLDER) -> Settings:
     try:
         settings = _of_file(path)()  # type: ignore[call-arg]  # the values come from the sources
     except ValidationError as error:
-        lines = [line for details in error.errors() for line in _explain(details)]
-        raise InvalidSettingsError("\n".join(lines)) from None
+        found = error.errors()
+        lines = [line for details in found for line in _explain(details)]
+        named = all(details["loc"][:1] not in {(), ("project",), ("environment",)} for details in found)
+        raise InvalidSettingsError("\n".join(lines), _project(path) if named else "") from None
     except (SettingsError, yaml.YAMLError, ValueError, TypeError) as error:
         raise InvalidSettingsError(f"{path.name} or a {ENVIRONMENT_PREFIX} variable cannot be read: {error}") from None
     if settings.environment != environment:
@@ -55,6 +65,26 @@ def _of_file(path: Path) -> type[Settings]:
         model_config = SettingsConfigDict(yaml_file=path, yaml_file_encoding="utf-8")
 
     return SettingsOfFile
+
+
+def _project(path: Path) -> str:
+    """The project alone; empty where the file or a variable says that it is another environment's."""
+
+    class Named(BaseSettings):
+        model_config = SettingsConfigDict(
+            yaml_file=path, yaml_file_encoding="utf-8", env_prefix=ENVIRONMENT_PREFIX, extra="ignore"
+        )
+        project: str
+        environment: str
+
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return Settings.settings_customise_sources(settings_cls, *sources, **named)
+
+    found = Named()  # type: ignore[call-arg]  # the values come from the sources
+    return found.project if found.environment == path.stem else ""
 
 
 def _refuse_unknown_variables() -> None:

@@ -99,6 +99,25 @@ def test_ctrl_c_after_a_start_says_what_goes_on_and_stop_ends_it(
 
 
 @pytest.mark.usefixtures("endless")
+def test_settings_that_are_wrong_keep_nothing_running(
+    client: ClientFactory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs bills, whatever somebody has typed into a settings file since it was deployed."""
+    arn = start(client)
+    monkeypatch.setenv("BINVENTORY_TRAINING__EPOCHS", "none")
+    assert run(["train", "--yes"]) == Exit.USAGE
+    assert "training.epochs" in capsys.readouterr().err
+    assert run(["stop"]) == Exit.OK
+    shown = capsys.readouterr()
+    assert f"{arn.rsplit('/', 1)[-1]} has ended (stopped)" in shown.out
+    assert "training.epochs = 'none'" in shown.err and "reads the project's name only" in shown.err
+    assert running(client) == []
+    monkeypatch.setenv("BINVENTORY_PROJECT", "Not a name")
+    assert run(["stop"]) == Exit.USAGE
+    assert "project = 'Not a name'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("endless")
 def test_which_of_several_to_stop_is_asked_for(client: ClientFactory, capsys: pytest.CaptureFixture[str]) -> None:
     arns = [start(client), start(client)]
     assert run(["stop"]) == Exit.USAGE

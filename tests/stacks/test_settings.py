@@ -50,6 +50,31 @@ def test_every_environment_has_a_file_and_every_file_an_environment() -> None:
     assert {path.stem for path in SETTINGS_FOLDER.glob("*.yaml")} == set(get_args(EnvironmentName))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "project"),
+    [
+        ({"BINVENTORY_TRAINING__EPOCHS": "0"}, "binventory"),
+        ({"BINVENTORY_TRAINING__EPOCS": "3", "BINVENTORY_PROJECT": "shelves"}, "shelves"),
+        ({"BINVENTORY_SERVING__MIN_INSTANCES": "5", "binventory_project": "shelves"}, "shelves"),
+        ({"BINVENTORY_TRAINING__EPOCHS": "0", "BINVENTORY_PROJECT": "No name"}, ""),
+        ({"BINVENTORY_TRAINING__EPOCHS": "0", "BINVENTORY_PROJECT": "xn--shelves"}, ""),
+        ({"BINVENTORY_TRAINING__EPOCHS": "0", "BINVENTORY_ENVIRONMENT": "prod"}, ""),
+        ({"BINVENTORY_TRAINING__EPOCHS": "0", "BINVENTORY_ENVIRONMENT": "test"}, ""),
+        ({"BINVENTORY_PROJET": "shelves"}, ""),
+    ],
+    ids=str,
+)
+def test_wrong_settings_name_the_project_where_that_is_right(
+    wrong: dict[str, str], project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is deployed can be stopped with it. A name that may not be meant is none."""
+    for variable, value in wrong.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(InvalidSettingsError) as caught:
+        load("dev")
+    assert caught.value.project == project
+
+
 def test_a_misspelt_variable_in_small_letters_is_refused_as_in_capitals(monkeypatch: pytest.MonkeyPatch) -> None:
     """pydantic-settings takes both."""
     monkeypatch.setenv("binventory_training__epochs", "3")
