@@ -60,12 +60,12 @@ def find_site(aws: Aws, names: Names) -> Site:
 
     Raises Problem when the stack is not deployed or no model has been approved.
     """
-    outputs, stack_tags = serving.outputs_and_tags(aws, names.serving_stack)
+    outputs, stack_tags = serving.outputs_and_tags(aws, names)
     if "BatchRoleArn" not in outputs:
         raise Problem(
             f"The stack {names.serving_stack} knows no transform jobs",
             "it was deployed by an older version",
-            "deploy it again: npx cdk deploy --all",
+            f"deploy it again: {names.deploy}",
             code=Exit.NOT_READY,
         )
     package = serving.endpoint_state(aws, names).package or serving.latest_package(aws, names, status="Approved")

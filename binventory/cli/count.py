@@ -38,7 +38,7 @@ _AT_ONCE = 16
 def register(app: typer.Typer) -> None:
     """Adds the command."""
     app.command(
-        "count", epilog="Example: binventory count bins/bin-images/*.jpg --json", rich_help_panel="Train and serve"
+        "count", epilog="Example: binventory count bins/bin-images/00102.jpg --json", rich_help_panel="Train and serve"
     )(count)
 
 
@@ -168,7 +168,7 @@ def _as_counted(name: str, answer: serving.EndpointAnswer | Problem) -> CountedP
 def _show_what_the_endpoint_bills(aws: Aws, names: Names, photos: int, *, json: bool) -> None:
     """The screen of the endpoint, which photos are counted by: asking it starts nothing."""
     title = f"The endpoint {names.prefix}, which would count {counted(photos, 'photo')}"
-    template = serving.template(aws, names.serving_stack)
+    template = serving.template(aws, names)
     confirm(of_endpoint(template, title, names=names, aws=aws), yes=True, json=json, dry_run=True)
 
 

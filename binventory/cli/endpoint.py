@@ -84,9 +84,7 @@ def turn_on(
         )
     launched = None
     if not state.switched_on:
-        launched = of_endpoint(
-            serving.template(aws, names.serving_stack), f"The endpoint {names.prefix}, on", names=names, aws=aws
-        )
+        launched = of_endpoint(serving.template(aws, names), f"The endpoint {names.prefix}, on", names=names, aws=aws)
         confirm(launched, yes=yes, json=json, dry_run=dry_run)
     elif dry_run:
         if json:
@@ -115,7 +113,7 @@ def _goes_on(names: Names, wanted: str) -> GoesOn:
 
 
 def _switch(aws: Aws, names: Names, wanted: str, timeout: float | None, json: bool) -> None:
-    template = serving.template(aws, names.serving_stack)
+    template = serving.template(aws, names)
     limit = timeout or serving.wait_seconds(template)
     journal = Journal()
     console = stderr if json else stdout

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
     """Adds the command."""
     app.command(
         "review",
-        epilog="Example: cdk diff 2>&1 | binventory review -",
+        epilog="Example: npx cdk diff 2>&1 | binventory review -",
         rich_help_panel="Deploy",
     )(review)
 
@@ -88,6 +88,6 @@ def _read(path: Path) -> str:
         raise Problem(
             f"{'Standard input' if str(path) == '-' else path} cannot be read",
             (error.strerror if isinstance(error, OSError) else None) or str(error),
-            "write it: cdk diff 2>&1 | tee cdk.diff",
+            "write it: npx cdk diff 2>&1 | tee cdk.diff",
             code=Exit.USAGE,
         ) from error

@@ -196,7 +196,7 @@ def approve(
         raise Problem(
             f"{arn} would be approved, and nothing would serve it",
             f"there is no stack {names.serving_stack}, so nothing would bill",
-            "deploy it first: npx cdk deploy --all",
+            f"deploy it first: {names.deploy}",
             code=Exit.NOT_READY,
         )
     with interruptible(lambda: _goes_on(names, arn)):
@@ -222,7 +222,7 @@ def _approve(aws: Aws, names: Names, package: str, note: str) -> None:
 
 
 def _wait_until_served(aws: Aws, names: Names, package: str, timeout: float | None, console: Console) -> None:
-    limit = timeout or serving.wait_seconds(serving.template(aws, names.serving_stack))
+    limit = timeout or serving.wait_seconds(serving.template(aws, names))
     journal = Journal()
     with show(journal, console), journal.step("Promote") as entry:
         for event in serving.follow_promotion(aws, names, package, timeout=limit):
@@ -296,7 +296,7 @@ def _no_newer(aws: Aws, names: Names, package: str) -> None:
 def _launch_of_endpoint(aws: Aws, names: Names, package: str) -> Launch | None:
     """The launch screen of the endpoint that an approval turns on; None where no stack would serve the model."""
     try:
-        template = serving.template(aws, names.serving_stack)
+        template = serving.template(aws, names)
     except Problem as problem:
         if problem.code is not Exit.NOT_READY:
             raise

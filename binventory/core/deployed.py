@@ -9,7 +9,7 @@ from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 
 
-def not_deployed(aws: Aws, what: str) -> Problem:
+def not_deployed(aws: Aws, names: Names, what: str) -> Problem:
     """What a command says that needs a part of a deployment which is not there, such as `stack binventory-dev-serving`.
 
     A shell often names another region than the settings, or still a local AWS: a deployment would not help there.
@@ -17,7 +17,7 @@ def not_deployed(aws: Aws, what: str) -> Problem:
     return Problem(
         f"There is no {what}",
         f"it is not deployed in {aws.place}, with these credentials",
-        "deploy first: npx cdk deploy --all; or export AWS_REGION with the region that it is in",
+        f"deploy first: {names.deploy}; or export AWS_REGION with the region that it is in",
         code=Exit.NOT_READY,
     )
 

@@ -25,6 +25,11 @@ class Names:
         return f"binventory {words} --env {self.environment}"
 
     @property
+    def deploy(self) -> str:
+        """The command that deploys this environment: without its name the CDK would deploy `dev`."""
+        return f"npx cdk deploy --all -c env={self.environment}"
+
+    @property
     def serving_stack(self) -> str:
         """The stack with the endpoint."""
         return f"{self.prefix}-serving"

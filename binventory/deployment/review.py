@@ -106,7 +106,7 @@ def _entries(diff: str) -> Iterator[_Entry]:
         raise Problem(
             "The diff cannot be reviewed",
             "it does not end as `cdk diff` ends, so the diff itself may have failed",
-            "look at its output, then: cdk diff 2>&1 | tee cdk.diff && binventory review cdk.diff",
+            "look at its output, then: npx cdk diff 2>&1 | tee cdk.diff && binventory review cdk.diff",
         )
     stack = ""
     lines: list[str] = []

@@ -49,7 +49,7 @@ def examine(repository: Path, settings: Settings) -> Iterator[Check]:
     yield asked("bootstrap", partial(_bootstrap, aws, bootstrap))
     optional = _optional_stacks(settings)
     for stack in (*_ALWAYS, *(name for name, wanted in optional.items() if wanted)):
-        yield asked(f"stack {stack}", partial(_stack, aws, f"{names.prefix}-{stack}"))
+        yield asked(f"stack {stack}", partial(_stack, aws, names, f"{names.prefix}-{stack}"))
     for stack in (name for name, wanted in optional.items() if not wanted):
         check = asked(f"stack {stack}", partial(_stack_of_before, aws, f"{names.prefix}-{stack}"))
         if check.state != "good":
@@ -115,11 +115,11 @@ def _bootstrap(aws: Aws, bootstrap: Bootstrap) -> Check:
     return Check("bootstrap", "good", f"version {version}")
 
 
-def _stack(aws: Aws, name: str) -> Check:
+def _stack(aws: Aws, names: Names, name: str) -> Check:
     label = f"stack {name.rsplit('-', 1)[-1]}"
     described = _described(aws, name)
     if described is None:
-        return Check(label, "missing", f"{name} is not deployed", "run: npx cdk deploy --all")
+        return Check(label, "missing", f"{name} is not deployed", f"run: {names.deploy}")
     status: str = described["StackStatus"]
     if status.endswith("_COMPLETE") and "ROLLBACK" not in status:
         return Check(label, "good", f"{name} {status}")

@@ -74,7 +74,7 @@ class Place:
 
 def place(aws: Aws, names: Names) -> Place:
     """Reads the stacks' outputs. Raises Problem where one of them is not deployed."""
-    storage, ec2 = _outputs(aws, f"{names.prefix}-storage"), _outputs(aws, f"{names.prefix}-ec2")
+    storage, ec2 = (_outputs(aws, names, f"{names.prefix}-{stack}") for stack in ("storage", "ec2"))
     return Place(
         data_bucket=storage["DataBucketName"],
         model_bucket=storage["ModelBucketName"],
@@ -87,7 +87,7 @@ def place(aws: Aws, names: Names) -> Place:
     )
 
 
-def _outputs(aws: Aws, stack: str) -> dict[str, str]:
+def _outputs(aws: Aws, names: Names, stack: str) -> dict[str, str]:
     try:
         found = aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
     except ClientError as error:
@@ -99,7 +99,7 @@ def _outputs(aws: Aws, stack: str) -> dict[str, str]:
             "machines are started from it, and it is off unless settings ask for it"
             if optional
             else f"it is not in {aws.place}, with these credentials",
-            f"{'set ec2.enabled in settings/, then' if optional else 'deploy first'}: npx cdk deploy --all",
+            f"{'set ec2.enabled in settings/, then' if optional else 'deploy first'}: {names.deploy}",
             code=Exit.NOT_READY,
         ) from error
     return {item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", ())}

@@ -242,7 +242,7 @@ def evaluation(aws: Aws, where: Place, run: str) -> dict[str, Any]:
 
 def register(aws: Aws, names: Names, where: Place, plan: Mapping[str, Any]) -> str:
     """Registers the run's model as the pipeline would have, waiting for approval; returns the package's ARN."""
-    arguments = _register_arguments(executions.definition(aws, names))
+    arguments = _register_arguments(names, executions.definition(aws, names))
     run, models = str(plan["run"]), where.models(str(plan["run"]))
     container = arguments["InferenceSpecification"]["Containers"][0]
     container["ModelDataUrl"] = f"{models}/serving/model.tar.gz"
@@ -272,14 +272,14 @@ def registered(aws: Aws, names: Names, where: Place, run: str) -> str | None:
     return None
 
 
-def _register_arguments(definition: Definition) -> dict[str, Any]:
+def _register_arguments(names: Names, definition: Definition) -> dict[str, Any]:
     """Arguments of the step that registers, copied."""
     step = first_of_type(definition, "RegisterModel")
     if step is None:
         raise Problem(
             "The model cannot be registered",
             "the pipeline's definition has no step for it",
-            "deploy it: npx cdk deploy --all",
+            f"deploy it: {names.deploy}",
         )
     return copy.deepcopy(step["Arguments"])
 

@@ -28,7 +28,7 @@ def definition(aws: Aws, names: Names) -> dict[str, Any]:
     except ClientError as error:
         if error_code(error) != "ResourceNotFound":
             raise
-        raise not_deployed(aws, f"pipeline {names.prefix}") from error
+        raise not_deployed(aws, names, f"pipeline {names.prefix}") from error
     return dict(json.loads(found["PipelineDefinition"]))
 
 
@@ -52,7 +52,7 @@ def start(aws: Aws, names: Names, parameters: Mapping[str, str | int | float]) -
         )
     except ClientError as error:
         if error_code(error) == "ResourceNotFound":
-            raise not_deployed(aws, f"pipeline {names.prefix}") from error
+            raise not_deployed(aws, names, f"pipeline {names.prefix}") from error
         if error_code(error) != "ValidationException":
             raise
         raise Problem(
@@ -96,7 +96,7 @@ def find(aws: Aws, names: Names, execution: str) -> str:
     except ClientError as error:
         if error_code(error) != "ResourceNotFound":
             raise
-        raise not_deployed(aws, f"pipeline {names.prefix}") from error
+        raise not_deployed(aws, names, f"pipeline {names.prefix}") from error
     found = next((arn for arn in arns if arn.rsplit("/", 1)[-1] == execution), None)
     if found is None:
         raise Problem(

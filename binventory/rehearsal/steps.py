@@ -106,7 +106,7 @@ class Steps:
         with self.journal.step("Approve and promote") as entry:
             serving.approve(self.aws, self.result.package, "rehearsal")
             self.journal.note(entry, "approved; waiting for the function that makes it serve")
-            limit = serving.wait_seconds(serving.template(self.aws, self.names.serving_stack))
+            limit = serving.wait_seconds(serving.template(self.aws, self.names))
             package = self.result.package
             for event in serving.follow_promotion(self.aws, self.names, package, timeout=limit, every=self.every):
                 self.journal.note(entry, event)

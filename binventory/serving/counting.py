@@ -13,6 +13,11 @@ from binventory.core.names import Names
 from binventory.serving.endpoint import is_absent, no_endpoint, outputs
 
 _UNLISTED = "photos are fetched by https from listed hosts only: --allow-host {} lists one more"
+_OF_THE_PHOTO = (
+    "empty", "not_jpeg_or_png", "unreadable", "too_many_pixels", "too_small", "aspect_ratio", "animated",
+    "too_many_scans", "too_many_parts",
+)  # fmt: skip
+"""Reasons of the endpoint that say that it works, and that this file is none that it counts."""
 _OTHERWISE = "download the photo, and give the file"
 
 
@@ -34,7 +39,7 @@ class EndpointAnswer:
 def find_queue(aws: Aws, names: Names) -> Queue | None:
     """The queue of an asynchronous endpoint; None where the endpoint answers at once, or there is no stack."""
     try:
-        found = outputs(aws, names.serving_stack)
+        found = outputs(aws, names)
     except Problem:
         return None  # the request itself will name what is missing
     if "AsyncInputUri" not in found:
@@ -99,5 +104,6 @@ def _not_counted(aws: Aws, names: Names, error: CountError) -> Problem:
         + names.command("count s3://..."),
         "connection": "check the network, then run the same command again",
     }
+    cures |= dict.fromkeys(_OF_THE_PHOTO, "leave it out, or give the whole JPEG or PNG file of a photo")
     cure = cures.get(error.reason, f"see: {names.command('endpoint status')}")
     return Problem("The photo was not counted", f"{error} ({error.reason})", cure)

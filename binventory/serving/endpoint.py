@@ -66,8 +66,9 @@ class StackEvent:
     reason: str
 
 
-def describe_stack(aws: Aws, stack: str) -> dict[str, Any]:
-    """The stack's description, or a Problem that says how to deploy it."""
+def describe_stack(aws: Aws, names: Names) -> dict[str, Any]:
+    """The serving stack's description, or a Problem that says how to deploy it."""
+    stack = names.serving_stack
     try:
         stacks = aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
     except ClientError as error:
@@ -75,25 +76,25 @@ def describe_stack(aws: Aws, stack: str) -> dict[str, Any]:
             raise
         stacks = []
     if not stacks:
-        raise not_deployed(aws, f"stack {stack}")
+        raise not_deployed(aws, names, f"stack {stack}")
     return dict(stacks[0])
 
 
-def template(aws: Aws, stack: str) -> dict[str, Any]:
-    """The template of a stack that is deployed."""
-    describe_stack(aws, stack)
-    body = aws.client("cloudformation").get_template(StackName=stack)["TemplateBody"]
+def template(aws: Aws, names: Names) -> dict[str, Any]:
+    """The template of the serving stack. Raises Problem where it is not deployed."""
+    describe_stack(aws, names)
+    body = aws.client("cloudformation").get_template(StackName=names.serving_stack)["TemplateBody"]
     return dict(json.loads(body) if isinstance(body, str) else body)
 
 
-def outputs(aws: Aws, stack: str) -> dict[str, str]:
-    """The stack's outputs by name."""
-    return outputs_and_tags(aws, stack)[0]
+def outputs(aws: Aws, names: Names) -> dict[str, str]:
+    """The serving stack's outputs by name."""
+    return outputs_and_tags(aws, names)[0]
 
 
-def outputs_and_tags(aws: Aws, stack: str) -> tuple[dict[str, str], dict[str, str]]:
-    """The stack's outputs and tags; the tags are those of every resource that bills, as they were deployed."""
-    found = describe_stack(aws, stack)
+def outputs_and_tags(aws: Aws, names: Names) -> tuple[dict[str, str], dict[str, str]]:
+    """The serving stack's outputs and tags; the tags are those of every resource that bills, as they were deployed."""
+    found = describe_stack(aws, names)
     return (
         {item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", [])},
         {item["Key"]: item["Value"] for item in found.get("Tags", [])},
@@ -102,7 +103,7 @@ def outputs_and_tags(aws: Aws, stack: str) -> tuple[dict[str, str], dict[str, st
 
 def endpoint_state(aws: Aws, names: Names) -> EndpointState:
     """What the serving stack asks for, and what runs."""
-    stack = describe_stack(aws, names.serving_stack)
+    stack = describe_stack(aws, names)
     parameters = {item["ParameterKey"]: item.get("ParameterValue", "") for item in stack.get("Parameters", [])}
     status, instances = "absent", 0
     try:

@@ -43,7 +43,7 @@ def compare(aws: Aws, names: Names, **request: str) -> Comparison:
     except ClientError as error:
         if error_code(error) != "ResourceNotFoundException":
             raise
-        raise not_deployed(aws, f"function {function}") from error
+        raise not_deployed(aws, names, f"function {function}") from error
     answer = json.loads(reply["Payload"].read())
     if "FunctionError" in reply:
         raise Problem(

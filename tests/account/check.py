@@ -281,7 +281,7 @@ class AccountCheck(Steps):
         return dict(probes.package_of(self.aws, package)["InferenceSpecification"]["Containers"][0])
 
     def _follow_promotion(self, package: str) -> Iterator[str]:
-        limit = serving.wait_seconds(serving.template(self.aws, self.names.serving_stack))
+        limit = serving.wait_seconds(serving.template(self.aws, self.names))
         return serving.follow_promotion(self.aws, self.names, package, timeout=limit, every=self.every)
 
     def _ask_bright(self, turn: int) -> str:
@@ -296,7 +296,7 @@ class AccountCheck(Steps):
 
     def _served_package(self) -> str:
         """The package that serves, once the endpoint and its stack are at rest."""
-        ends = time.monotonic() + serving.wait_seconds(serving.template(self.aws, self.names.serving_stack))
+        ends = time.monotonic() + serving.wait_seconds(serving.template(self.aws, self.names))
         while time.monotonic() < ends:
             state = serving.endpoint_state(self.aws, self.names)
             if state.rests and not state.changing:

@@ -283,6 +283,7 @@ def test_a_cure_for_prod_is_about_prod(
     assert run([*arguments.split(), "--env", "prod"]) == Exit.NOT_READY
     cure = problem(capsys)[2]
     assert cure.count("binventory ") == cure.count("--env prod")
+    assert cure.count("npx cdk deploy") == cure.count("-c env=prod"), "the CDK would deploy dev"
 
 
 def test_training_on_ec2_asks_for_the_stack_that_is_missing(

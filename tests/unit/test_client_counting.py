@@ -290,6 +290,16 @@ def test_the_command_tells_an_absent_endpoint_from_a_request_that_is_refused(
     assert "There is no endpoint" not in said and "Request body is not supported" in said
 
 
+@pytest.mark.usefixtures("environment")
+def test_a_file_that_is_no_photo_is_not_put_down_to_the_endpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "1.jpg").write_text("{}")
+    assert run(["count", str(tmp_path / "1.jpg")]) == 1
+    said = capsys.readouterr().err
+    assert "not_jpeg_or_png" in said and "leave it out" in said and "endpoint status" not in said
+
+
 def test_a_file_that_is_not_there_is_an_oserror(runtime: Any, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         count_photo(tmp_path / "absent.jpg", endpoint="e", runtime=runtime)

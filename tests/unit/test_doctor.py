@@ -69,7 +69,7 @@ def test_a_bare_account_lacks_bootstrap_and_stacks(signed_in: LocalAws, capsys: 
     assert checks["bootstrap"]["cure"] == "run: npx cdk bootstrap"
     for stack in ("storage", "money", "training", "serving", "monitoring"):
         assert checks[f"stack {stack}"]["state"] == "missing"
-        assert checks[f"stack {stack}"]["cure"] == "run: npx cdk deploy --all"
+        assert checks[f"stack {stack}"]["cure"] == "run: npx cdk deploy --all -c env=dev"
     assert checks["ml.m5.large for endpoint usage"]["state"] == "good"
     assert "needed 4 (serving.max_instances, twice" in checks["ml.m5.large for endpoint usage"]["found"]
     assert checks["cost allocation tag"]["state"] == "missing"
