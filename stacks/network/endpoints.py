@@ -31,7 +31,8 @@ def gateway(stack: BinventoryStack, *, vpc_id: str, route_table_id: str) -> None
 
 
 def _photos(stack: BinventoryStack) -> iam.PolicyStatement:
-    """Read the buckets that settings name, which may belong to other accounts; only for principals of this account."""
+    """Read the buckets that settings name, which may belong to other accounts; for principals of this account, and for
+    nobody in particular: Ingest reads a public bucket without credentials."""
     settings = stack.settings
     uris = [settings.data.photos_uri, *settings.batch.photos_uris, settings.data.labels_uri]
     uris.append(settings.training.weights)
@@ -42,7 +43,8 @@ def _photos(stack: BinventoryStack) -> iam.PolicyStatement:
         actions=["s3:GetObject", "s3:ListBucket"],
         resources=[*arns, *(f"{arn}/*" for arn in arns)],
         principals=[iam.AnyPrincipal()],
-        conditions={"StringEquals": {"aws:PrincipalAccount": stack.account}},
+        # Of a request without credentials the key is `anonymous`, or absent.
+        conditions={"StringEqualsIfExists": {"aws:PrincipalAccount": [stack.account, "anonymous"]}},
     )
 
 

@@ -33,6 +33,8 @@ EnvironmentName = Literal["dev", "prod"]
 TagKey = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\p{L}\p{N}_ ./=+@-]*$")]
 TagValue = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[\p{L}\p{N}_ .:/=+@-]*$")]
 OWN_TAGS = ("deployment", "environment", "project")
+_DATASET, _DATASET_REGION = "aft-vbi-pds", "us-east-1"
+"""The bucket of the Amazon Bin Image Dataset, and where it is."""
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _RESERVED_BY_S3 = ("xn--", "sthree-", "amzn-s3-demo-")
 # What the key of a tag may be on a machine that reads its tags from the instance metadata, as those of ec2.enabled do:
@@ -204,6 +206,25 @@ class Settings(BaseSettings):
                 field="training.weights",
                 value=training.weights,
                 mode=value.mode,
+            )
+        return value
+
+    @field_validator("network")
+    @classmethod
+    def _check_photos_in_region(cls, value: NetworkSettings, info: ValidationInfo) -> NetworkSettings:
+        data: DataSettings | None = info.data.get("data")
+        uri = data.photos_uri if data is not None else ""
+        bucket = uri.removeprefix("s3://").partition("/")[0]
+        region = info.data.get("region", _DATASET_REGION)
+        if value.mode == "create" and bucket == _DATASET and region != _DATASET_REGION:
+            raise wrong_setting(
+                "must be in a bucket of {region} with network.mode create: S3's gateway endpoint reaches no other "
+                "region, and {bucket} is in {other}",
+                field="data.photos_uri",
+                value=uri,
+                region=region,
+                bucket=bucket,
+                other=_DATASET_REGION,
             )
         return value
 

@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from binventory.cost.machines import machine
+from ingestion.store import access
 from stacks.pipeline.job_security import JobSecurity
 from stacks.pipeline.parameters import Parameters
 from stacks.policies.assembly import Assembly, Template
@@ -161,10 +162,46 @@ def test_every_endpoint_keeps_other_accounts_out(strict: dict[str, Json]) -> Non
     for name, endpoint in resources(strict["Network"], "AWS::EC2::VPCEndpoint").items():
         statements = as_list(endpoint["Properties"]["PolicyDocument"]["Statement"])
         for statement in statements:
-            if statement["Sid"] != "Layers":  # AWS's own bucket of image layers: read only
+            if statement["Sid"] == "Photos":  # of public buckets too: see the next test
+                assert set(statement["Action"]) == {"s3:GetObject", "s3:ListBucket"}
+                allowed = statement["Condition"]["StringEqualsIfExists"]["aws:PrincipalAccount"]
+                assert allowed == [account, "anonymous"], name
+            elif statement["Sid"] != "Layers":  # AWS's own bucket of image layers: read only
                 assert statement["Condition"]["StringEquals"]["aws:PrincipalAccount"] == account, name
             if statement["Action"] == "*":
                 assert account in as_list(statement["Condition"]["StringEqualsIfExists"]["aws:ResourceAccount"]), name
+
+
+def test_ingest_reads_the_public_dataset_through_the_gateway(
+    strict: dict[str, Json], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does so without credentials, also where its role has some."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/role")
+    bucket = load("dev").data.photos_uri.split("/")[2]
+    _, region, anonymous = access(bucket)
+    assert anonymous and region == load("dev").region
+    (gateway,) = (
+        endpoint["Properties"]
+        for endpoint in resources(strict["Network"], "AWS::EC2::VPCEndpoint").values()
+        if endpoint["Properties"]["VpcEndpointType"] == "Gateway"
+    )
+    opened = [item for item in gateway["PolicyDocument"]["Statement"] if "anonymous" in json.dumps(item)]
+    named = [flat(resource) for item in opened for resource in as_list(item["Resource"])]
+    assert {f"arn:<AWS::Partition>:s3:::{bucket}", f"arn:<AWS::Partition>:s3:::{bucket}/*"} <= set(named)
+    assert not {"*", "arn:<AWS::Partition>:s3:::*"} & set(named)
+
+
+def test_photos_of_another_region_are_refused_in_a_network() -> None:
+    """The jobs would find no way to them when their machine is paid for."""
+    settings = changed(load("dev").model_copy(update={"region": "eu-west-1"}), "training", weights="none")
+    with pytest.raises(ValidationError, match=r"must be in a bucket of eu-west-1 with network\.mode create.*us-east-1"):
+        changed(settings, "network", mode="create")
+    own = changed(settings, "data", photos_uri="s3://bins-of-ours/")
+    assert changed(own, "network", mode="create").network.mode == "create"
+    reached = {"subnet_ids": ["subnet-0123456789abcdef0"], "security_group_ids": ["sg-0123456789abcdef0"]}
+    assert changed(settings, "network", mode="existing", **reached), "which may have a way out"
 
 
 def test_the_keys_open_for_this_account_through_named_services_only(strict: dict[str, Json]) -> None:
