@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from binventory.assembly.templates import read_stacks, resources
 from binventory.cli.idle_flags import is_typed
 from binventory.cli.look import JsonFlag, print_json, stdout
 from binventory.core.errors import Exit, Problem
-from binventory.deployment.review import SCALED, losses, refused
+from binventory.deployment.review import CONVERTED, SCALED, Loss, losses, refused
 
 
 def register(app: typer.Typer) -> None:
@@ -35,8 +36,8 @@ def review(
     ] = Path("cdk.out"),
     json: JsonFlag = False,
 ) -> None:
-    """Finds buckets, keys and registries that a deployment would replace or remove, and instance types that SageMaker
-    would refuse to change; exits 1 if there are any."""
+    """Finds buckets, keys and registries that a deployment would replace or remove, and changes of the endpoint that
+    SageMaker would refuse while it is on; exits 1 if there are any."""
     if is_typed(context, "assembly") and not _is_assembly(assembly):
         raise Problem(
             f"{assembly} is no cloud assembly",
@@ -59,15 +60,30 @@ def review(
             code=Exit.FAILED,
         )
     if stopped and not allow_replacement:
-        raise Problem(
-            "SageMaker would refuse another instance type while autoscaling scales the endpoint",
-            "CloudFormation cannot end the scaling before it updates the endpoint, and would roll back",
-            "binventory endpoint off, deploy, binventory endpoint on, with the --env of these stacks; or without a "
-            "break: docs/serving.md",
-            code=Exit.FAILED,
-        )
+        raise _stopped_by(stopped)
     if not json and not found and not stopped:
         stdout.print("No stateful resource is replaced or removed.")
+
+
+def _stopped_by(refusals: Sequence[Loss]) -> Problem:
+    off = (
+        "binventory endpoint off, review with --allow-replacement (label `allow-replacement` on the pull request), "
+        "deploy, binventory endpoint on, with the --env of these stacks"
+    )
+    if any(loss.verdict == CONVERTED for loss in refusals):
+        return Problem(
+            "SageMaker would refuse another serving.mode while the endpoint is on",
+            "it makes no endpoint serverless that has instances, and none synchronous that is asynchronous; "
+            "CloudFormation would roll back",
+            off,
+            code=Exit.FAILED,
+        )
+    return Problem(
+        "SageMaker would refuse another instance type while autoscaling scales the endpoint",
+        "CloudFormation cannot end the scaling before it updates the endpoint, and would roll back",
+        f"{off}; or without a break: docs/serving.md",
+        code=Exit.FAILED,
+    )
 
 
 def _scaling_stacks(assembly: Path) -> set[str] | None:

@@ -1,7 +1,7 @@
 """Reads the output of `cdk diff` and finds what a deployment would lose, and what SageMaker would refuse.
 
 Lost are stateful resources that are replaced or removed. Refused is another instance type for a variant that
-autoscaling scales.
+autoscaling scales, and a way to serve into which SageMaker cannot turn an endpoint that exists.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _CONFIGURATION = "AWS::SageMaker::EndpointConfig"
 SCALED = "AWS::ApplicationAutoScaling::ScalableTarget"
 REFUSED = "refused: another instance type while autoscaling scales the endpoint"
+CONVERTED = "refused: an endpoint that is on cannot become serverless, nor stop to be asynchronous"
+# https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints-update.html
+_BECOMES_SERVERLESS = re.compile(r'^\s*\[\+\]\s+"ServerlessConfig":')
+_IS_NO_LONGER_ASYNCHRONOUS = re.compile(r"^\W*\[-\] AsyncInferenceConfig\b")
 _INSTANCE_TYPE_BEFORE = re.compile(r'^\s*\[-\]\s+"InstanceType":')
 _END = re.compile(r"Number of stacks with differences: \d+")
 
@@ -45,7 +49,7 @@ class Loss:
     stack: str
     resource: str  # construct path
     type: str  # CloudFormation type
-    verdict: str  # "replace", "may be replaced", "destroy" or "orphan", in the CDK's words; or REFUSED
+    verdict: str  # "replace", "may be replaced", "destroy" or "orphan", in the CDK's words; or REFUSED, CONVERTED
 
 
 def losses(diff: str) -> list[Loss]:
@@ -65,7 +69,10 @@ def losses(diff: str) -> list[Loss]:
 
 
 def refused(diff: str, scaling_stacks: Collection[str] | None) -> list[Loss]:
-    """The endpoint configurations that get another instance type although autoscaling scales their variant.
+    """The endpoint configurations into which SageMaker would not update an endpoint.
+
+    REFUSED are those that get another instance type although autoscaling scales their variant, CONVERTED those of
+    another way to serve.
 
     Args:
         diff: the whole output of `cdk diff`, with or without colours.
@@ -77,10 +84,16 @@ def refused(diff: str, scaling_stacks: Collection[str] | None) -> list[Loss]:
     entries = list(_entries(diff))
     added = {entry.stack for entry in entries if entry.type == SCALED and entry.sign == "+"}
     removed = {entry.stack for entry in entries if entry.type == SCALED and entry.sign == "-"}
-    return [
+    configurations = [entry for entry in entries if entry.type == _CONFIGURATION and entry.sign == "~"]
+    converted = [
+        Loss(entry.stack, entry.path, entry.type, CONVERTED)
+        for entry in configurations
+        if any(_BECOMES_SERVERLESS.match(line) or _IS_NO_LONGER_ASYNCHRONOUS.match(line) for line in entry.lines)
+    ]
+    return converted + [
         Loss(entry.stack, entry.path, entry.type, REFUSED)
-        for entry in entries
-        if entry.type == _CONFIGURATION
+        for entry in configurations
+        if (entry.stack, entry.path) not in {(loss.stack, loss.resource) for loss in converted}
         and any(_INSTANCE_TYPE_BEFORE.match(line) for line in entry.lines)
         # CloudFormation registers a new target after the endpoint's update, and removes an old one after it.
         and entry.stack not in added

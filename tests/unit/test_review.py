@@ -16,7 +16,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 
 from binventory.cli import run
 from binventory.core.errors import Exit, Problem
-from binventory.deployment.review import REFUSED, Loss, losses, refused
+from binventory.deployment.review import CONVERTED, REFUSED, Loss, losses, refused
 
 Template = dict[str, Any]
 
@@ -145,6 +145,51 @@ def test_the_command_says_how_to_change_the_instance_type(
     assert "binventory endpoint off" in capsys.readouterr().err
     assert run(["review", str(path), "--assembly", str(assembly), "--allow-replacement"]) == 0
     assert f"{REFUSED}: AWS::SageMaker::EndpointConfig Config in Shop" in capsys.readouterr().out
+
+
+def configured(mode: str, folder: Path) -> Path:
+    """An assembly whose stack `Shop` has the configuration of an endpoint in this mode."""
+    app = cdk.App(outdir=str(folder), builtin_cloud_formation_validation=False)
+    machine: dict[str, Any] = {"instance_type": "ml.c5.xlarge", "initial_instance_count": 1}
+    memory = sagemaker.CfnEndpointConfig.ServerlessConfigProperty(max_concurrency=2, memory_size_in_mb=3072)
+    served = {"serverless_config": memory} if mode == "serverless" else machine
+    answers = sagemaker.CfnEndpointConfig.AsyncInferenceOutputConfigProperty(s3_output_path="s3://answers/")
+    queued = sagemaker.CfnEndpointConfig.AsyncInferenceConfigProperty(output_config=answers)
+    sagemaker.CfnEndpointConfig(
+        cdk.Stack(app, "Shop"),
+        "Config",
+        production_variants=[
+            sagemaker.CfnEndpointConfig.ProductionVariantProperty(variant_name="primary", model_name="m", **served)
+        ],
+        async_inference_config=queued if mode == "async" else None,
+    )
+    app.synth()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "stops"),
+    [
+        ("realtime", "serverless", True),
+        ("async", "realtime", True),
+        ("realtime", "async", False),
+        ("serverless", "realtime", False),
+    ],
+)
+def test_a_way_to_serve_that_an_endpoint_cannot_become_is_refused(
+    before: str, after: str, stops: bool, repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As AWS, and the local AWS in tests/contract/test_hosting_serverless.py and _async.py, refuse the update."""
+    deployed = json.loads((configured(before, tmp_path / "before") / "Shop.template.json").read_text())
+    wanted = configured(after, tmp_path / "after")
+    diff = tmp_path / "cdk.diff"
+    diff.write_text(cdk_diff(repository, wanted, deployed, tmp_path))
+    found = [Loss("Shop", "Config", "AWS::SageMaker::EndpointConfig", CONVERTED)] if stops else []
+    assert refused(diff.read_text(), set()) == found
+    assert run(["review", str(diff), "--assembly", str(wanted)]) == (Exit.FAILED if stops else Exit.OK)
+    shown = capsys.readouterr()
+    assert ("another serving.mode while the endpoint is on" in shown.err and "endpoint off" in shown.err) is stops
+    assert run(["review", str(diff), "--assembly", str(wanted), "--allow-replacement"]) == Exit.OK
 
 
 def test_a_failed_diff_is_never_taken_for_a_safe_one() -> None:
