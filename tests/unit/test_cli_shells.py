@@ -36,6 +36,12 @@ def test_a_closed_stream_is_no_fault(streams: str, tmp_path: Path) -> None:
     assert typed(f"binventory doctor --env stage {streams}", tmp_path).returncode == Exit.USAGE
 
 
+def test_closed_standard_input_is_empty(tmp_path: Path) -> None:
+    """As of a program that others start in the background: a question finds no terminal, and a reader no text."""
+    done = typed("binventory review - <&-", tmp_path)
+    assert done.returncode == Exit.FAILED and b"The diff cannot be reviewed" in done.stderr
+
+
 def test_a_name_that_the_terminal_cannot_show_does_not_lose_the_result(tmp_path: Path) -> None:
     """A folder may hold names of an older encoding, and a terminal may be of one."""
     for encoding, name, shown in (("utf-8", "b\udce9", rb"b\udce9"), ("ascii", "caf\xe9", rb"caf\xe9")):
