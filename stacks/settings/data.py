@@ -13,7 +13,7 @@ class DataSettings(Section):
     """The bin photos: where they are, and which are used."""
 
     photos_uri: Annotated[str, s3_uri_or(registered=True)]
-    """Prefix that holds `bin-images/` and `metadata/`."""
+    """Prefix that holds `bin-images/` and `metadata/`, in a bucket of the settings' region or of the public dataset."""
     labels_uri: Annotated[str, s3_uri_or("none")]
     """A CSV file with image_id and count that replaces the metadata, or `none`."""
     limit_per_class: int = Field(ge=0)
