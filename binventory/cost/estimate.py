@@ -199,8 +199,8 @@ def _network_note(workload: Workload) -> tuple[str, ...]:
     if 1 / _ALIKE <= workload.network <= _ALIKE:
         return ()
     return (
-        "Counts are priced as those of a ResNet50 at 224 pixels; this network multiplies "
-        f"{workload.network:.2g} times as much for a photo.",
+        "Counts are priced as those of a ResNet50 at 224 pixels; this network has "
+        f"{workload.network:.0%} of its multiplications.",
     )
 
 
