@@ -11,6 +11,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from binventory.cli.failures import problem_of
 from binventory.cli.volume import QuietFlag, VerboseFlag
 
 _WITHOUT_ACCOUNT: Final = "Without an account"
@@ -55,8 +56,8 @@ COMMANDS: Final = {
             "review",
             "review",
             _DEPLOY,
-            "Finds buckets, keys and registries that a deployment would replace or remove, and instance types that "
-            "SageMaker would refuse to change; exits 1 if there are any.",
+            "Finds buckets, keys and registries that a deployment would replace or remove, and changes of the endpoint that "
+            "SageMaker would refuse while it is on; exits 1 if there are any.",
         ),
         Listed(
             "train",
@@ -150,11 +151,16 @@ class LazyGroup(TyperGroup):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """As typer does. Raises Interrupted at Ctrl-C."""
+        """As typer does. Raises Interrupted at Ctrl-C, and Problem where a profile asks for a code and nobody is there.
+
+        Typer makes an interruption of both.
+        """
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Interrupted from None
+        except EOFError as error:
+            raise problem_of(error) from error
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Their names, in the order of the table."""

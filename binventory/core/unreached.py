@@ -53,15 +53,22 @@ def _is_about_credentials(error: BaseException) -> bool:
 
 def _of_credentials(error: BaseException, environment: Mapping[str, str]) -> Problem:
     profile = environment.get("AWS_PROFILE") or environment.get("AWS_DEFAULT_PROFILE")
+    why = _one_line(error)
     named = f" --profile {shlex.quote(profile)}" if profile else ""
     if isinstance(error, exceptions.SSOError | exceptions.TokenRetrievalError):
         cure = f"sign in again: aws sso login{named}"
     elif isinstance(error, exceptions.LoginError | exceptions.MissingDependencyException):
         cure = f"sign in (aws login{named}), then: {_EXPORT.replace(' --format', f'{named} --format')}"
+    elif isinstance(error, exceptions.NoCredentialsError):
+        cure = f"sign in (aws sso login{named}), or export keys that AWS knows"
+    elif isinstance(error, EOFError):
+        # A profile with an `mfa_serial`: botocore asks for the code, and a pipe or a scheduler has none.
+        why = "its role needs the code of a second factor, and there is no terminal on which to ask"
+        cure = f"ask for it before, on a terminal: {_EXPORT.replace(' --format', f'{named} --format')}"
     else:
         cure = f"correct it until this works: aws sts get-caller-identity{named}"
     whose = f"The credentials of the AWS profile {profile}" if profile else "The AWS credentials"
-    return Problem(f"{whose} cannot be used", _one_line(error), cure, code=Exit.NOT_READY)
+    return Problem(f"{whose} cannot be used", why, cure, code=Exit.NOT_READY)
 
 
 def _cure(error: BaseException, environment: Mapping[str, str]) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +32,13 @@ sso_role_name = Admin
 [profile assumed]
 role_arn = arn:aws:iam::123456789012:role/x
 source_profile = absent
+[profile second-factor]
+role_arn = arn:aws:iam::123456789012:role/x
+source_profile = keys
+mfa_serial = arn:aws:iam::123456789012:mfa/me
+[profile keys]
+aws_access_key_id = a
+aws_secret_access_key = b
 [profile login]
 login_session = arn:aws:iam::123456789012:user/me
 [profile no-program]
@@ -86,6 +96,22 @@ def test_credentials_that_a_profile_does_not_give_are_named_with_their_cure(
     assert code == Exit.NOT_READY
     assert what == f"The credentials of the AWS profile {profile} cannot be used."
     assert reason in why and cure in do
+
+
+def test_a_code_of_a_second_factor_that_nobody_can_type_is_no_interruption(tmp_path: Path) -> None:
+    """As of a scheduler; botocore asks for it on the terminal, or else on standard input."""
+    done = subprocess.run(
+        [sys.executable, "-m", "binventory", "endpoint", "status"],
+        env=os.environ | {"AWS_PROFILE": "second-factor"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,  # without a terminal
+    )
+    assert done.returncode == Exit.NOT_READY and "Interrupted" not in done.stderr
+    assert "the code of a second factor" in done.stderr
+    assert "export-credentials --profile second-factor --format env" in done.stderr
 
 
 def test_the_doctor_says_the_same_of_them(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
