@@ -56,8 +56,8 @@ COMMANDS: Final = {
             "review",
             "review",
             _DEPLOY,
-            "Finds buckets, keys and registries that a deployment would replace or remove, and changes of the endpoint that "
-            "SageMaker would refuse while it is on; exits 1 if there are any.",
+            "Finds buckets, keys and registries that a deployment would replace or remove, and changes of the endpoint "
+            "that SageMaker would refuse while it is on; exits 1 if there are any.",
         ),
         Listed(
             "train",
