@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
 
@@ -13,6 +13,8 @@ SecurityGroupId = Annotated[str, StringConstraints(pattern=r"^sg-[0-9a-f]{8,17}$
 InterfaceEndpoint = Literal[
     "ecr.api", "ecr.dkr", "kms", "logs", "monitoring", "sagemaker.api", "sagemaker.runtime", "sts"
 ]
+_CALLED: Final = "sagemaker.api"
+"""The service that the pipeline's code calls."""
 
 
 def _addresses(value: str) -> str:
@@ -57,6 +59,17 @@ class NetworkSettings(Section):
     @classmethod
     def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return distinct(value, "one")
+
+    @field_validator("endpoints")
+    @classmethod
+    def _check_what_jobs_call(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if info.data.get("mode") == "create" and _CALLED not in value:
+            raise wrong_setting(
+                "must have {called} with network.mode create: Evaluate asks it for the champion, and has no other way "
+                "to it",
+                called=_CALLED,
+            )
+        return value
 
     @field_validator("subnet_ids", "security_group_ids")
     @classmethod

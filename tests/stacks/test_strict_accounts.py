@@ -204,6 +204,15 @@ def test_photos_of_another_region_are_refused_in_a_network() -> None:
     assert changed(settings, "network", mode="existing", **reached), "which may have a way out"
 
 
+@pytest.mark.parametrize("endpoints", [[], ["sts", "logs"]])
+def test_a_network_without_what_evaluate_calls_is_refused(endpoints: list[str]) -> None:
+    settings = changed(load("dev"), "training", weights="none")
+    with pytest.raises(ValidationError, match=r"must have sagemaker\.api with network\.mode create: Evaluate asks it"):
+        changed(settings, "network", mode="create", endpoints=endpoints)
+    assert changed(settings, "network", mode="create", endpoints=["sagemaker.api"])
+    assert changed(settings, "network", endpoints=endpoints), "without a network they mean nothing"
+
+
 def test_the_keys_open_for_this_account_through_named_services_only(strict: dict[str, Json]) -> None:
     keys = resources(strict["Storage"], "AWS::KMS::Key")
     assert len(keys) == 2
