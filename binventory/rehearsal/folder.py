@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -102,10 +103,12 @@ def resume(state_dir: Path) -> dict[str, str]:
         try:
             local.start()
         except LocalAwsError as error:
+            why = str(error).splitlines()[-1]
+            taken = os.strerror(errno.EADDRINUSE) in why
             raise Problem(
                 f"The local AWS of {state_dir} did not start",
-                str(error).splitlines()[-1],
-                f"its whole log is {local.log_path}",
+                f"its port {record.port} is in use by another program" if taken else why,
+                f"{'end that program, and run this again; ' if taken else ''}its whole log is {local.log_path}",
                 code=Exit.NOT_READY,
             ) from error
     return write_exports(state_dir, local.environment())

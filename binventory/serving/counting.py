@@ -76,9 +76,11 @@ def count(
     except FetchError as error:
         raise Problem(f"{photo!s} was not fetched", str(error), _fetch_cure(error), code=Exit.USAGE) from error
     except OSError as error:
-        raise Problem(
-            f"{photo!s} was not read", error.strerror or str(error), "check the name", code=Exit.USAGE
-        ) from error
+        folder = isinstance(error, IsADirectoryError)
+        cure = (
+            f"name its photos, such as {photo!s}/*.jpg; binventory audit takes a folder" if folder else "check the name"
+        )
+        raise Problem(f"{photo!s} was not read", error.strerror or str(error), cure, code=Exit.USAGE) from error
     return EndpointAnswer(
         count=found.count,
         probabilities=dict(found.probabilities),

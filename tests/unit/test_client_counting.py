@@ -291,6 +291,14 @@ def test_the_command_tells_an_absent_endpoint_from_a_request_that_is_refused(
 
 
 @pytest.mark.usefixtures("environment")
+def test_a_folder_is_not_counted_and_its_photos_are_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["count", str(tmp_path)]) == 2
+    assert f"name its photos, such as {tmp_path}/*.jpg; binventory audit takes a folder" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("environment")
 def test_a_file_that_is_no_photo_is_not_put_down_to_the_endpoint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -139,6 +139,7 @@ def test_resume_says_that_another_program_has_its_port(tmp_path: Path, capsys: S
         assert run(["rehearse", "--resume", str(place)]) == Exit.NOT_READY
     said = capsys.readouterr().err
     assert "did not start" in said
+    assert "in use by another program" in said and "end that program" in said
     assert "in use" in said
 
 
