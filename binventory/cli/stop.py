@@ -76,7 +76,7 @@ def stop(
         print_json({"stopped": stopped, "advice": said})
         return
     if not chosen:
-        stdout.print(f"No execution of {names.prefix} runs.")
+        stdout.print(f"No execution of {names.prefix} runs in {aws.place}.", soft_wrap=True)
     for one in stopped:
         money = f", {one['spent']}" if one.get("spent") else ""
         stdout.print(f"{one['name'].rsplit('/', 1)[-1]} has ended ({one['ended']}){money}.", soft_wrap=True)

@@ -12,7 +12,7 @@ from typing import Final
 from botocore.exceptions import ClientError
 
 from binventory.core.aws import Aws, error_code
-from binventory.core.errors import Problem
+from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from binventory.executions.execution import NO_PIPELINE, RUNNING, Execution, look
 from binventory.executions.job_kinds import KINDS, ask_to_stop, describe
@@ -25,7 +25,10 @@ _LONGEST_SECONDS: Final = 15 * 60.0
 
 
 def running(aws: Aws, names: Names) -> tuple[str, ...]:
-    """ARNs of the environment's executions that run, also of those that continue one on demand."""
+    """ARNs of the environment's executions that run, also of those that continue one on demand.
+
+    Raises Problem where there is no pipeline: an execution may run in another region, and bill.
+    """
     sagemaker = aws.client("sagemaker")
     found: list[str] = []
     for pipeline in pipeline_names(names.prefix, continuing=True):
@@ -33,8 +36,15 @@ def running(aws: Aws, names: Names) -> tuple[str, ...]:
         try:
             listed = [item for page in pages for item in page["PipelineExecutionSummaries"]]
         except ClientError as error:
+            if pipeline == names.prefix and error_code(error) == "ResourceNotFound":
+                raise Problem(
+                    "Nothing was stopped",
+                    f"there is no pipeline {pipeline} in {aws.place}, with these credentials",
+                    "export AWS_REGION with the region that it is in, and sign in to its account",
+                    code=Exit.NOT_READY,
+                ) from error
             # Further pipelines exist only where the settings ask for them, and need not be readable.
-            if error_code(error) not in (NO_PIPELINE if pipeline != names.prefix else {"ResourceNotFound"}):
+            if pipeline == names.prefix or error_code(error) not in NO_PIPELINE:
                 raise
             continue
         found += [item["PipelineExecutionArn"] for item in listed if item["PipelineExecutionStatus"] in RUNNING]

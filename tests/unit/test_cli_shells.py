@@ -149,6 +149,19 @@ def test_leftovers_of_another_region_are_not_looked_for(
         assert "Do:  export AWS_REGION=us-east-1" in captured.err
 
 
+def test_stop_does_not_say_that_nothing_runs_where_there_is_no_pipeline(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a shell of another region an execution bills on, whatever that region says."""
+    aws = Aws(boto3.Session("key", "secret", region_name="eu-west-1"))
+    monkeypatch.setattr("binventory.cli.stop.connect", lambda environment: aws)
+    with Stubber(aws.client("sagemaker")) as stub:
+        stub.add_client_error("list_pipeline_executions", "ResourceNotFound", "Pipeline binventory-dev does not exist")
+        assert run(["stop"]) == Exit.NOT_READY
+    captured = capsys.readouterr()
+    assert captured.out == "" and "no pipeline binventory-dev in eu-west-1" in captured.err
+
+
 def test_what_has_many_lines_is_said_in_three(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run(["count", str(tmp_path / "two\nlines"), "--output", str(tmp_path / "no\nfolder" / "x")]) == Exit.USAGE
     assert len(capsys.readouterr().err.splitlines()) == 3
