@@ -15,9 +15,9 @@ import typer
 
 from binventory.cli import failures, volume
 from binventory.cli.commands import Interrupted, LazyGroup
-from binventory.cli.empty_values import refuse_empty
 from binventory.cli.help_look import complete_unchecked, tidy_help
 from binventory.cli.look import print_problem, stderr
+from binventory.cli.typed_values import refuse_unusable
 from binventory.cli.volume import QuietFlag, VerboseFlag
 from binventory.core.errors import Exit
 
@@ -43,7 +43,7 @@ Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 something not ready, 130
 )
 tidy_help()
 complete_unchecked()
-refuse_empty()
+refuse_unusable()
 
 
 def _version(asked: bool) -> None:

@@ -110,6 +110,28 @@ def test_an_empty_value_is_refused_and_no_default_takes_its_place(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["audit", "bins", "--price-per-hour", "inf"],
+        ["audit", "bins", "--rate", "inf"],
+        ["cost", "--traffic", "inf"],
+        ["approve", "--timeout", "1e999"],
+        ["endpoint", "on", "--timeout", "inf"],
+    ],
+    ids=" ".join,
+)
+def test_infinity_is_refused(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A range without an upper end takes it, and JSON has no `Infinity`."""
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == Exit.USAGE
+    what, why, _ = capsys.readouterr().err.splitlines()
+    assert f"{arguments[-2]} {arguments[-1]}" in what and "finite number" in why
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_empty_variable_of_the_environment_counts_as_none(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
