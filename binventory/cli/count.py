@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_format
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -88,22 +88,34 @@ def count(
         _require_files(photos)
         _show_what_the_endpoint_bills(aws, names, len(photos), json=json)
         return
-    answers = _answers(aws, names, photos, (*DATASET_HOSTS, *(allow_host or ())))
+    answers: dict[str, serving.EndpointAnswer | Problem] = {}
+    try:
+        _ask_all(aws, names, photos, (*DATASET_HOSTS, *(allow_host or ())), answers)
+    except BaseException:
+        # A file has all answers or is not written, and so has JSON; a person need not lose what was counted.
+        if answers and output is None and not json:
+            _show_answers(answers)
+            stdout.print(f"{len(answers):,} of {counted(len(photos), 'photo')} were asked for.")
+        raise
     if output is not None:
         lines = (json_format.dumps(vars(_as_counted(name, answer))) + "\n" for name, answer in answers.items())
         write_text(output, "".join(lines))
     if json:
         print_json({n: {"error": str(a)} if isinstance(a, Problem) else a for n, a in answers.items()})
     else:
-        shown = table("photo", "count", "probabilities", "ms", right=("count", "ms"))
-        for name, answer in answers.items():
-            if isinstance(answer, Problem):
-                shown.add_row(name, "", str(answer), "")
-            else:
-                shown.add_row(name, str(answer.count), bars(answer), f"{answer.milliseconds:.0f}")
-        stdout.print(shown)
+        _show_answers(answers)
     if any(isinstance(answer, Problem) for answer in answers.values()):
         raise typer.Exit(Exit.FAILED)
+
+
+def _show_answers(answers: Mapping[str, serving.EndpointAnswer | Problem]) -> None:
+    shown = table("photo", "count", "probabilities", "ms", right=("count", "ms"))
+    for name, answer in answers.items():
+        if isinstance(answer, Problem):
+            shown.add_row(name, "", str(answer), "")
+        else:
+            shown.add_row(name, str(answer.count), bars(answer), f"{answer.milliseconds:.0f}")
+    stdout.print(shown)
 
 
 def _require_files(photos: list[str]) -> None:
@@ -118,22 +130,34 @@ def _require_files(photos: list[str]) -> None:
         )
 
 
-def _answers(
-    aws: Aws, names: Names, photos: list[str], hosts: tuple[str, ...]
-) -> dict[str, serving.EndpointAnswer | Problem]:
-    """The endpoint's answer for each photo, or why there is none. Raises Problem where there will be none at all."""
+def _ask_all(
+    aws: Aws,
+    names: Names,
+    photos: list[str],
+    hosts: tuple[str, ...],
+    answers: dict[str, serving.EndpointAnswer | Problem],
+) -> None:
+    """Puts the endpoint's answer for each photo, or why there is none, into `answers` as soon as it is there.
+
+    Raises Problem where there will be no more of them.
+    """
     policy = FetchPolicy(allowed_hosts=hosts)
     queue = serving.find_queue(aws, names)
     try:
-        return _asked(aws, names, photos, policy, queue)
+        _ask(aws, names, photos, policy, queue, answers)
     finally:
         if queue is not None and (remains := queue.remains()) is not None:
             stderr.print(str(remains), soft_wrap=True)
 
 
-def _asked(
-    aws: Aws, names: Names, photos: list[str], policy: FetchPolicy, queue: Queue | None
-) -> dict[str, serving.EndpointAnswer | Problem]:
+def _ask(
+    aws: Aws,
+    names: Names,
+    photos: list[str],
+    policy: FetchPolicy,
+    queue: Queue | None,
+    answers: dict[str, serving.EndpointAnswer | Problem],
+) -> None:
     at_once = _AT_ONCE if queue else 1  # what waits in a queue can wait together
     with ThreadPoolExecutor(at_once, thread_name_prefix="count") as pool:
 
@@ -148,7 +172,6 @@ def _asked(
         try:
             with progress_bar() as bar:
                 task = bar.add_task("Counting", total=len(photos))
-                answers = {}
                 for photo, answer in zip(photos, pool.map(ask, photos), strict=True):
                     answers[photo] = answer
                     bar.advance(task)
@@ -156,7 +179,6 @@ def _asked(
             if queue is not None:
                 queue.halted.set()  # the pool waits for its threads
             raise
-    return answers
 
 
 def _as_counted(name: str, answer: serving.EndpointAnswer | Problem) -> CountedPhoto:

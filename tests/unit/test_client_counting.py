@@ -35,6 +35,7 @@ NO_STACK: Answer = (
 )
 CUT: Answer = 200, {"content-type": "application/json", "content-length": "900"}, b'{"count": 1, "proba'
 """The connection ends in the middle of an answer."""
+ABSENT: Answer = aws_error(400, "ValidationError", Message="Endpoint e of account 1 not found.")
 
 
 class Front(ThreadingHTTPServer):
@@ -45,6 +46,8 @@ class Front(ThreadingHTTPServer):
         self.server_url = server
         self.troubles: list[Answer] = []
         self.asked: list[str] = []
+        self.off_after = 1_000_000
+        """Requests after which somebody has turned the endpoint off."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -56,12 +59,17 @@ class Handler(BaseHTTPRequestHandler):
             status, headers, content = NO_STACK
         else:
             self.server.asked.append(self.path)
-            status, headers, content = self.server.troubles.pop(0) if self.server.troubles else self._pass_on(body)
+            status, headers, content = self._answer(body)
         self.send_response(status)
         for name, value in {"content-length": str(len(content)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
+
+    def _answer(self, body: bytes) -> Answer:
+        if len(self.server.asked) > self.server.off_after:
+            return ABSENT
+        return self.server.troubles.pop(0) if self.server.troubles else self._pass_on(body)
 
     def _pass_on(self, body: bytes) -> Answer:
         headers = {"content-type": self.headers["content-type"], "accept": self.headers["accept"]}
@@ -277,11 +285,29 @@ def test_a_photo_that_is_named_twice_is_asked_about_once(
 
 
 @pytest.mark.usefixtures("environment")
+def test_what_was_counted_is_shown_when_the_endpoint_is_turned_off_meanwhile(
+    front: Front, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after Ctrl-C. A file and JSON have all answers or none, so that nobody takes a part for the whole."""
+    names = [str(tmp_path / f"{number}.jpg") for number in range(4)]
+    for name in names:
+        Path(name).write_bytes(grey_model.photo(250))
+    for number, flags in enumerate(([], ["--json"], ["--output", str(tmp_path / "answers.jsonl")])):
+        front.off_after = len(front.asked) + 2
+        assert run(["count", *names, *flags]) == 3
+        shown = capsys.readouterr()
+        assert "There is no endpoint" in shown.err
+        assert ("2 of 4 photos were asked for" in shown.out) is (number == 0)
+        assert ("1.jpg" in shown.out and "2.jpg" not in shown.out) if number == 0 else not shown.out
+    assert not (tmp_path / "answers.jsonl").exists()
+
+
+@pytest.mark.usefixtures("environment")
 def test_the_command_tells_an_absent_endpoint_from_a_request_that_is_refused(
     front: Front, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "1.jpg").write_bytes(grey_model.photo(5))
-    front.troubles = [aws_error(400, "ValidationError", Message="Endpoint e of account 1 not found.")]
+    front.troubles = [ABSENT]
     assert run(["count", str(tmp_path / "1.jpg")]) == 3
     assert "There is no endpoint" in capsys.readouterr().err
     front.troubles = [aws_error(400, "ValidationError", Message="Request body is not supported")]
