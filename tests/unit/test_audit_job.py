@@ -542,7 +542,7 @@ def test_the_command_prints_what_was_found(tmp_path: Path, capsys: pytest.Captur
         ([".", "--batch"], "nothing for a transform job to count"),
         (["s3://b/", "--batch", "--predictions", "p.jsonl"], "nothing for a transform job to count"),
         ([".", "--predictions", "p.jsonl", "--format", " , "], "names no format"),
-        ([".", "--predictions", "p.jsonl", "--format", ""], "names no format"),
+        ([".", "--predictions", "p.jsonl", "--format", ""], "--format is empty"),
         ([".", "--predictions", "p.jsonl", "--columns", "count=a", "--columns", "count=b"], "count is mapped twice"),
     ],
 )

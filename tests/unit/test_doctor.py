@@ -223,14 +223,14 @@ def test_another_region_than_that_of_the_settings_is_found(
     assert (found.state, found.cure.partition(",")[0]) == ("missing", "export AWS_REGION=eu-west-1")
 
 
-def test_settings_that_are_not_usable_end_the_command(
+def test_settings_that_are_not_usable_end_the_command_or_are_named_where_only_the_project_matters(
     signed_in: LocalAws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["doctor", "--env", "staging"]) == Exit.USAGE
     assert "must be one of dev, prod" in capsys.readouterr().err
     monkeypatch.setenv("BINVENTORY_REGION", "us-gov-west-1")
-    for command in (["doctor"], ["endpoint", "status"]):
-        assert run(command) == Exit.USAGE
+    for command, code in ((["doctor"], Exit.USAGE), (["endpoint", "status"], Exit.NOT_READY)):
+        assert run(command) == code
         assert "region = 'us-gov-west-1'" in capsys.readouterr().err
 
 
