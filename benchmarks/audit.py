@@ -97,9 +97,14 @@ def class_shares(photos: Photos) -> Floats:
     fold = parts_of(photos.blocks, FOLDS, seed=0)
     shares = np.zeros((len(photos.ids), len(CLASSES)))
     for number in range(FOLDS):
-        seen = photos.counts[fold != number]
-        shares[fold == number] = np.bincount(seen, minlength=CLASSES[-1] + 1)[CLASSES[0] :] / len(seen)
+        shares[fold == number] = shares_of(photos.counts[fold != number])
     return shares
+
+
+def shares_of(counts: Integers) -> Floats:
+    """[5] shares of the counts."""
+    found: Floats = np.bincount(counts, minlength=CLASSES[-1] + 1)[CLASSES[0] :] / len(counts)
+    return found
 
 
 def print_heading() -> None:
@@ -146,9 +151,8 @@ def through_the_door(probabilities: Floats, photos: Photos, work: Path) -> None:
 
 def expect_from_published(photos: Photos) -> None:
     """What a calibrated model with the published accuracy and RMSE would find, simulated on as many photos as these."""
-    shares = np.bincount(photos.counts, minlength=CLASSES[-1] + 1)[CLASSES[0] :] / len(photos.counts)
     name, accuracy, rmse = PUBLISHED
-    found = simulate(accuracy, rmse, len(photos.ids), shares)
+    found = simulate(accuracy, rmse, len(photos.ids), shares_of(photos.counts))
     print(f"Expected from {name}, were it calibrated (simulated, {len(photos.ids):,} photos):")
     print(f"RMSE of the simulation {found.rmse:.2f}, {found.blind_share:.0%} of photos tell nothing")
     print_heading()

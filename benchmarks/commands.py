@@ -7,7 +7,7 @@
 - `help` is `binventory --help`, and `cost` is `binventory cost`.
 - `synthesis` is what `cdk synth` runs for dev, with all policies and without CloudFormation's own validator.
 - `rehearsal` is `binventory rehearse`: rendered photos, the deployment of all stacks, their destruction.
-- `tests` is what `make test` runs.
+- `tests` is `make test`.
 
 Of the runs the median counts; setup, rehearsal and tests run once, however many runs are wanted. CPU seconds are
 printed beside each time: of a machine with other programs they say more.
@@ -127,9 +127,8 @@ def rehearsal(_runs: int) -> None:
 
 
 def tests(_runs: int) -> None:
-    """What `make test` runs when everything is set up."""
-    workers = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
-    found = run([sys.executable, "-m", "pytest", "-q", *workers], REPOSITORY)
+    """`make test`, where everything is set up."""
+    found = run(["make", "test"], REPOSITORY)
     print(f"tests {found.seconds:.0f} s, {found.cpu:.0f} s of CPU", flush=True)
     claim("tests_minutes", found.seconds / 60, at_most=4)
 
