@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from binventory.core.errors import Exit, Problem
@@ -62,6 +63,7 @@ def examine_github(settings: Settings, environments: Sequence[Settings]) -> Iter
         return
     yield Check("GitHub token", "good", f"from {token.source}")
     yield _repository(name, settings, repository)
+    yield _asked_of("GitHub token subject", partial(_subject, api, settings, repository))
     yield _default_branch(settings, repository)
     yield _asked_of("GitHub branch protection", partial(_protection, api, settings))
     yield _asked_of("GitHub variables", partial(_variables, api, settings))
@@ -100,6 +102,31 @@ def _repository(name: str, settings: Settings, found: _Repository) -> Check:
         cure = f"set github.owner_id: {numbers[0]} and github.repository_id: {numbers[1]}, and deploy the GitHub stack"
         return Check(name, "missing", f"{github.repository} has the numbers {numbers}, the settings say {known}", cure)
     return Check(name, "good", found.name)
+
+
+def _subject(api: GitHub, settings: Settings, found: _Repository) -> Check:
+    """How the subjects of tokens begin: the roles compare whole subjects, so another beginning closes every role.
+
+    It has the numbers in repositories that were created, renamed or transferred since July 2026, or have turned
+    that on: https://github.blog/changelog/2026-04-23-immutable-subject-claims-for-github-actions-oidc-tokens
+    GitHub Enterprise Server does not say how it begins; there it has the names.
+    """
+    name, github = "GitHub token subject", settings.github
+    path = "/actions/oidc/customization/sub"
+    said = api.get(path)
+    if not said["use_default"]:
+        claims = ", ".join(said.get("include_claim_keys") or ("those that the organization chose",))
+        cure = f"gh api -X PUT repos/{github.repository}{path} -F use_default=true"
+        return Check(name, "missing", f"it is made of other claims ({claims}), so no role trusts it", cure)
+    owner, repository = found.numbers
+    numbered = "repo:{}@{}/{}@{}".format(*chain(*zip(github.repository.split("/"), found.numbers, strict=True)))
+    begins = said.get("sub_claim_prefix") or (
+        numbered if said.get("use_immutable_subject") else f"repo:{github.repository}"
+    )
+    if begins not in {subject.removesuffix(":") for subject in github.subjects("")}:
+        cure = f"set github.owner_id: {owner} and github.repository_id: {repository}, and deploy the GitHub stack"
+        return Check(name, "missing", f"it begins with {begins}, which no role trusts", cure)
+    return Check(name, "good", begins)
 
 
 def _default_branch(settings: Settings, found: _Repository) -> Check:

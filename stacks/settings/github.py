@@ -20,8 +20,9 @@ class GithubSettings(Section):
     repository: Literal["none"] | RepositoryName = "none"
     """`owner/name`, with GitHub's capitals; `none`: there is no GitHub stack."""
     owner_id: int | None = Field(default=None, ge=1)
-    """Number of the owner. With both numbers, tokens with an immutable subject (of repositories created since 2026)
-    are accepted too: `gh api repos/OWNER/NAME --jq '.owner.id, .id'` prints the numbers."""
+    """Number of the owner. With both numbers, tokens whose subject has them are accepted too: those of repositories
+    that were created, renamed or transferred since July 2026. `gh api repos/OWNER/NAME --jq '.owner.id, .id'`
+    prints the numbers."""
     repository_id: int | None = Field(default=None, ge=1, validate_default=True)
     """Number of the repository, given together with that of its owner."""
     branch: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,200}$")] = "main"

@@ -53,6 +53,7 @@ def environment(name: str, *rules: dict[str, Any], policy: dict[str, bool] | Non
     }
 
 
+SUBJECT = "/actions/oidc/customization/sub"
 SELECTED = {"protected_branches": False, "custom_branch_policies": True}
 REVIEWERS = {
     "id": 3736,
@@ -83,6 +84,7 @@ def complete() -> dict[str, Any]:
     answers: dict[str, Any] = {
         "": {"id": 22, "full_name": "acme/bins", "owner": {"login": "acme", "id": 11}, "default_branch": "main"},
         "/branches/main": {"name": "main", "protected": True},
+        SUBJECT: {"use_default": True, "use_immutable_subject": True, "sub_claim_prefix": "repo:acme@11/bins@22"},
         "/actions/variables": listing(
             "variables",
             variable("AWS_REGION", "us-east-1"),
@@ -272,6 +274,12 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "main is not protected",
         "gh api -X PUT repos/acme/bins/branches/main/protection --input - <<<",
     ),
+    "a subject of other claims": (
+        {SUBJECT: {"use_default": False, "include_claim_keys": ["repo", "job_workflow_ref"]}},
+        "GitHub token subject",
+        "made of other claims (repo, job_workflow_ref), so no role trusts it",
+        "gh api -X PUT repos/acme/bins/actions/oidc/customization/sub -F use_default=true",
+    ),
     "another default branch": (
         {"": {"id": 22, "full_name": "acme/bins", "owner": {"id": 11}, "default_branch": "trunk"}},
         "GitHub default branch",
@@ -306,6 +314,41 @@ def test_a_fault_is_found_with_its_cure(github: Site, checks: Any, fault: str) -
     assert {other for other, check in found.items() if check["state"] == "missing"} == {name}
     assert words in found[name]["found"]
     assert cure in found[name]["cure"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"use_immutable_subject": True, "sub_claim_prefix": "repo:acme@11/bins@22"},
+        {"use_immutable_subject": False, "sub_claim_prefix": "repo:acme@11/bins@22"},
+        {"use_immutable_subject": True},
+    ],
+    ids=["both", "prefix", "flag"],
+)
+def test_a_subject_with_numbers_needs_them_in_the_settings(
+    github: Site, checks: Any, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any]
+) -> None:
+    """Without them every workflow ends with `Not authorized to perform sts:AssumeRoleWithWebIdentity`."""
+    for name in ("OWNER_ID", "REPOSITORY_ID"):
+        monkeypatch.delenv(f"BINVENTORY_GITHUB__{name}")
+    github.answers[BASE + SUBJECT] = {"use_default": True, **said}
+    code, found = checks()
+    assert code == Exit.NOT_READY
+    check = found["GitHub token subject"]
+    assert check["found"] == "it begins with repo:acme@11/bins@22, which no role trusts"
+    assert check["cure"] == "set github.owner_id: 11 and github.repository_id: 22, and deploy the GitHub stack"
+
+
+@pytest.mark.parametrize("said", [{"sub_claim_prefix": "repo:acme/bins"}, {}], ids=["github.com", "Enterprise Server"])
+def test_a_subject_of_names_is_trusted_with_the_numbers_or_without(
+    github: Site, checks: Any, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any]
+) -> None:
+    github.answers[BASE + SUBJECT] = {"use_default": True, **said}
+    assert checks()[1]["GitHub token subject"]["found"] == "repo:acme/bins"
+    for name in ("OWNER_ID", "REPOSITORY_ID"):
+        monkeypatch.delenv(f"BINVENTORY_GITHUB__{name}")
+    code, found = checks()
+    assert (code, found["GitHub token subject"]["state"]) == (Exit.OK, "good")
 
 
 def test_a_ruleset_protects_a_branch_and_an_organisation_gives_variables(github: Site, checks: Any) -> None:
