@@ -87,7 +87,11 @@ def _network(app: cdk.App, settings: Settings) -> JobNetwork | None:
 
 
 def main() -> int:
-    """Synthesizes one environment, `-c env=prod` or else dev; returns the exit status."""
+    """Synthesizes one environment, `-c env=prod` or else dev.
+
+    Returns the exit status: 0 done, 1 refused by the policies, 2 wrong settings, 3 packages are missing; the last three
+    with a line that says what, then why, and for 3 the cure.
+    """
     app = cdk.App()
     try:
         settings = load(app.node.try_get_context("env") or "dev")
@@ -95,9 +99,12 @@ def main() -> int:
             print("Run: npx cdk synth. It reads cdk.json, then runs this file.", file=sys.stderr)
             return 2
         build(app, settings)
-    except (InvalidSettingsError, MissingWheelsError) as error:
+    except InvalidSettingsError as error:
         print(f"The settings are not usable:\n{error}", file=sys.stderr)
         return 2
+    except MissingWheelsError as error:
+        print(f"Packages of the jobs are missing\n{error}\nrun: make wheels", file=sys.stderr)
+        return 3
     add_policies(app)
     try:
         app.synth()

@@ -38,7 +38,11 @@ def synthesize(repository: Path, environment: str, folder: Path) -> None:
         return
     said = [line for line in done.stderr.splitlines() if line.strip()]
     if done.returncode == Exit.USAGE:
-        raise Problem(said[0], "\n".join(said[1:]), f"edit settings/{environment}.yaml", code=Exit.USAGE)
+        why = "; ".join(line.strip() for line in said[1:])
+        cure = f"correct settings/{environment}.yaml or the variable"
+        raise Problem(said[0].rstrip(":"), why, cure, code=Exit.USAGE)
+    if done.returncode == Exit.NOT_READY:
+        raise Problem(said[0], "; ".join(said[1:-1]), said[-1], code=Exit.NOT_READY)
     raise Problem(
         "The stacks could not be synthesized",
         said[-1] if said else f"app.py ended with exit status {done.returncode} and no word",

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from stacks.settings.instances import Ec2Instance
-from stacks.settings.section import Section, SubnetId, distinct, wrong_setting
+from stacks.settings.section import Section, SubnetId, distinct, matching, wrong_setting
 
-VpcId = Annotated[str, StringConstraints(pattern=r"^vpc-[0-9a-f]{8,17}$")]
+VpcId = Annotated[str, matching(r"vpc-[0-9a-f]{8,17}", "the id of a VPC, such as vpc-0123456789abcdef0")]
 ImageParameter = Annotated[
-    str, StringConstraints(pattern=r"^/aws/service/deeplearning/ami/x86_64/[\w.-]+/latest/ami-id$")
+    str,
+    matching(
+        r"/aws/service/deeplearning/ami/x86_64/[\w.-]+/latest/ami-id",
+        "the public parameter of an AMI, /aws/service/deeplearning/ami/x86_64/NAME/latest/ami-id",
+    ),
 ]
 
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from stacks.settings.section import Section, wrong_setting
+from stacks.settings.section import Section, matching, wrong_setting
 
-RepositoryName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$")]
+RepositoryName = Annotated[
+    str, matching(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}", "owner/name, such as acme/bins", "none")
+]
 ProviderArn = Annotated[
-    str, StringConstraints(pattern=r"^arn:aws:iam::\d{12}:oidc-provider/token\.actions\.githubusercontent\.com$")
+    str,
+    matching(
+        r"arn:aws:iam::\d{12}:oidc-provider/token\.actions\.githubusercontent\.com",
+        "the ARN of GitHub's provider, arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com",
+        "create",
+    ),
 ]
 
 
 class GithubSettings(Section):
     """The GitHub repository whose workflows may act on this environment, and how its tokens are recognised."""
 
-    repository: Literal["none"] | RepositoryName = "none"
+    repository: RepositoryName = "none"
     """`owner/name`, with GitHub's capitals; `none`: there is no GitHub stack."""
     owner_id: int | None = Field(default=None, ge=1)
     """Number of the owner. With both numbers, tokens whose subject has them are accepted too: those of repositories
@@ -25,9 +32,11 @@ class GithubSettings(Section):
     prints the numbers."""
     repository_id: int | None = Field(default=None, ge=1, validate_default=True)
     """Number of the repository, given together with that of its owner."""
-    branch: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,200}$")] = "main"
+    branch: Annotated[
+        str, matching(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,200}", "a branch of letters, digits and _ . / -, such as main")
+    ] = "main"
     """The only branch whose workflows may train."""
-    provider: Literal["create"] | ProviderArn = "create"
+    provider: ProviderArn = "create"
     """`create`, or the ARN of the identity provider for GitHub's tokens: an account can have only one."""
 
     @field_validator("repository_id")

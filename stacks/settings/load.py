@@ -138,6 +138,9 @@ def _explain(details: ErrorDetails) -> Iterator[str]:
     elif details["type"] == "extra_forbidden":
         yield f"{field} = {details['input']!r}{source}"
         yield f"    is no setting; {_alternatives(location[-1], _keys_beside(location))}"
+    elif details["type"] == "string_type":
+        yield f"{field} = {details['input']!r}{source}"
+        yield "    must be text: put it between quotes"  # YAML takes 123456789012 and 19:00 for numbers
     else:
         yield f"{field} = {context.get('value', details['input'])!r}{source}"
         yield f"    {in_words(details['msg'])}"

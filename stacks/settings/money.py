@@ -5,20 +5,22 @@ from __future__ import annotations
 import zoneinfo
 from typing import Annotated, Final
 
-from pydantic import Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from stacks.settings.section import Section, distinct, wrong_setting
+from stacks.settings.section import Section, distinct, matching, wrong_setting
 
 # The characters that HTML's email field takes: what SNS and Budgets take, and no list in one text.
 _LOCAL, _LABEL = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+", r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-Email = Annotated[str, StringConstraints(pattern=rf"^{_LOCAL}@({_LABEL}\.)+{_LABEL}$", max_length=254)]
+Email = Annotated[
+    str, matching(rf"{_LOCAL}@({_LABEL}\.)+{_LABEL}", "one address, such as ops@example.com", longest=254)
+]
 _DAYS: Final = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 """In cron's order: for AWS a week begins on Sunday."""
 # What a machine's own list of time zones has beside the names of the IANA database, which AWS knows.
 _NO_ZONES: Final = ("Factory", "localtime", "posixrules")
 _OTHER_LISTS: Final = ("posix/", "right/")
 _LEAST_IDLE_HOURS = 0.01
-_CLOCK = r"^([01]\d|2[0-3]):[0-5]\d$"
+Clock = Annotated[str, matching(r"([01]\d|2[0-3]):[0-5]\d", "a time of day from 00:00 to 23:59, such as 07:00")]
 
 
 class ServingHours(Section):
@@ -26,9 +28,9 @@ class ServingHours(Section):
 
     days: str
     """Days and ranges of days in cron's notation: `MON-FRI`, or `MON,WED,FRI-SAT`. A week begins on `SUN`."""
-    start: Annotated[str, StringConstraints(pattern=_CLOCK)]
+    start: Clock
     """For example `07:00`."""
-    end: Annotated[str, StringConstraints(pattern=_CLOCK)]
+    end: Clock
     """For example `19:00`."""
     time_zone: str
     """For example `Europe/Berlin`."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from stacks.settings.section import Section, SubnetId, distinct, wrong_setting
+from stacks.settings.section import Section, SubnetId, distinct, matching, wrong_setting
 
-SecurityGroupId = Annotated[str, StringConstraints(pattern=r"^sg-[0-9a-f]{8,17}$")]
+SecurityGroupId = Annotated[
+    str, matching(r"sg-[0-9a-f]{8,17}", "the id of a security group, such as sg-0123456789abcdef0")
+]
 InterfaceEndpoint = Literal[
     "ecr.api", "ecr.dkr", "kms", "logs", "monitoring", "sagemaker.api", "sagemaker.runtime", "sts"
 ]
@@ -27,7 +29,11 @@ def _addresses(value: str) -> str:
     return value
 
 
-Cidr = Annotated[str, StringConstraints(pattern=r"^10\.\d{1,3}\.\d{1,3}\.0/2[0-4]$"), AfterValidator(_addresses)]
+Cidr = Annotated[
+    str,
+    matching(r"10\.\d{1,3}\.\d{1,3}\.0/2[0-4]", "a block of 10.0.0.0/8 from /20 to /24, such as 10.20.0.0/22"),
+    AfterValidator(_addresses),
+]
 
 
 class NetworkSettings(Section):
@@ -37,8 +43,8 @@ class NetworkSettings(Section):
     """`create`: private subnets in two zones, with VPC endpoints for the services that jobs call and without internet
     access. Interface endpoints bill by the hour; `binventory cost` shows it. `existing`: the subnets below."""
     cidr: Cidr = "10.20.0.0/22"
-    """Addresses of a created VPC. SageMaker asks for two for each machine; each interface endpoint takes one in each
-    zone."""
+    """Addresses of a created VPC, from /20 to /24 of 10.0.0.0/8. SageMaker asks for two for each machine; each interface
+    endpoint takes one in each zone."""
     endpoints: tuple[InterfaceEndpoint, ...] = (
         "ecr.api",
         "ecr.dkr",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
 
 from stacks.names import problem_of_address
@@ -33,6 +33,28 @@ def distinct(values: tuple[str, ...], what: str) -> tuple[str, ...]:
     if repeated:
         raise wrong_setting("must not repeat {what}: {repeated}", what=what, repeated=", ".join(repeated))
     return values
+
+
+def matching(pattern: str, allowed: str, *words: str, longest: int | None = None) -> AfterValidator:
+    """Accepts one of the words, or text of a form that is named in words: nobody should have to read a pattern.
+
+    Args:
+        pattern: what the whole text matches; letters and digits are those of ASCII.
+        allowed: the form in words, behind `must be`.
+        longest: the most characters.
+    """
+    form = re.compile(pattern, re.ASCII)
+
+    def check(value: str) -> str:
+        if value in words:
+            return value
+        if not form.fullmatch(value):
+            raise wrong_setting("must be {allowed}", allowed=" or ".join([*words, allowed]))
+        if longest is not None and len(value) > longest:
+            raise wrong_setting("must have at most {longest} characters", longest=longest)
+        return value
+
+    return AfterValidator(check)
 
 
 S3_URI = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
@@ -79,4 +101,4 @@ def s3_uri_or(*words: str, registered: bool = False) -> AfterValidator:
     return AfterValidator(check)
 
 
-SubnetId = Annotated[str, StringConstraints(pattern=r"^subnet-[0-9a-f]{8,17}$")]
+SubnetId = Annotated[str, matching(r"subnet-[0-9a-f]{8,17}", "the id of a subnet, such as subnet-0123456789abcdef0")]

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import StringConstraints
+from stacks.settings.section import Section, matching
 
-from stacks.settings.section import Section
-
-PolicyArn = Annotated[str, StringConstraints(pattern=r"^arn:aws:iam::(\d{12}|aws):policy/[A-Za-z0-9_+=,.@/-]+$")]
-RolePath = Annotated[str, StringConstraints(pattern=r"^/([A-Za-z0-9_+=,.@-]+/)*$", max_length=512)]
+Boundary = Annotated[
+    str,
+    matching(
+        r"arn:aws:iam::(\d{12}|aws):policy/[A-Za-z0-9_+=,.@/-]+",
+        "the ARN of a managed policy, such as arn:aws:iam::123456789012:policy/workloads",
+        "none",
+    ),
+]
+RolePath = Annotated[
+    str, matching(r"/([A-Za-z0-9_+=,.@-]+/)*", "a path between slashes, such as /workloads/bins/", "/", longest=512)
+]
 
 
 class SecuritySettings(Section):
     """Requirements of strict accounts. All are off by default."""
 
-    permissions_boundary: Literal["none"] | PolicyArn = "none"
-    """ARN of a managed policy: the permissions boundary of every role of these stacks."""
+    permissions_boundary: Boundary = "none"
+    """ARN of a managed policy, the permissions boundary of every role of these stacks; `none`: there is none."""
     role_path: RolePath = "/"
     """Path of every role, for example `/workloads/bins/`, for accounts whose policies match paths."""
     termination_protection: bool = False

@@ -21,7 +21,7 @@ from stacks.settings.jobs import EmbedSettings, EvaluationSettings, JobSettings,
 from stacks.settings.money import MoneySettings
 from stacks.settings.monitoring import MonitoringSettings
 from stacks.settings.network import NetworkSettings
-from stacks.settings.section import distinct, wrong_setting
+from stacks.settings.section import distinct, matching, wrong_setting
 from stacks.settings.security import SecuritySettings
 from stacks.settings.serving import ServingSettings
 from stacks.settings.storage import StorageSettings
@@ -53,11 +53,17 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
     )
 
-    project: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,18}[a-z0-9]$")]
+    project: Annotated[
+        str,
+        matching(
+            r"[a-z][a-z0-9-]{1,18}[a-z0-9]",
+            "3 to 20 small letters, digits and hyphens, of which the first is a letter and the last no hyphen",
+        ),
+    ]
     """First part of every resource name."""
     environment: EnvironmentName
     """Second part of every resource name."""
-    account: Annotated[str, StringConstraints(pattern=r"^\d{12}$")] | None = None
+    account: Annotated[str, matching(r"\d{12}", "the 12 digits of an account")] | None = None
     """The only account to deploy to; absent: the account that the CDK CLI is signed in to."""
     region: Region
     """Region of all stacks."""

@@ -7,18 +7,17 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from stacks.backbones import Backbone, published_weights
 from stacks.settings.jobs import SpotJobSettings
-from stacks.settings.section import s3_uri_or, wrong_setting
+from stacks.settings.section import matching, s3_uri_or, wrong_setting
 from stacks.watch_rules import WatchTextError, changes_in
 
 # An app or a tracking server by its ARN, or by the address that SageMaker describes it with.
 _OF_SAGEMAKER: Final = re.compile(r"arn:|https?://[^/]*\.experiments\.sagemaker\.aws")
 
 FrameworkVersion = Literal["2.11", "2.12", "2.13"]
-_MLFLOW = r"^(none|https?://[^\s/]+\S*|file:///opt/ml/output/data/\S+)$"
 
 
 _LOCK: Final = Path(__file__).resolve().parents[2] / "training_code" / "requirements.txt"
@@ -82,7 +81,15 @@ class TrainingSettings(SpotJobSettings):
     """Watch rules of a training: `default` (all warn), `off`, or changes such as overfit=stop:0.3,overtraining=off."""
     profile_steps: int = Field(default=0, ge=0, le=1000)
     """Steps of each training that torch.profiler measures; 0: none, and the report shows the times of steps only."""
-    mlflow: Annotated[str, StringConstraints(pattern=_MLFLOW, max_length=1024)] = "none"
+    mlflow: Annotated[
+        str,
+        matching(
+            r"https?://[^\s/]+\S*|file:///opt/ml/output/data/\S+",
+            "the address of a server, such as https://mlflow.example.com, or file:///opt/ml/output/data/mlflow",
+            "none",
+            longest=1024,
+        ),
+    ] = "none"
     """An MLflow server (https://...), file:///opt/ml/output/data/... to store the runs beside the model, or none."""
     on_demand_after_reclaims: int = Field(default=0, ge=0, le=20)
     """Spot interruptions of one job after which its execution continues on demand; 0: it waits for spot capacity."""

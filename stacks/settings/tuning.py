@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from stacks.settings.section import Section, distinct, wrong_setting
+from stacks.settings.section import Section, distinct, matching, wrong_setting
 from stacks.settings.tuning_ranges import Tunable, TuningRange, check_range
 
-TuningJobName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}$", max_length=32)]
+TuningJobName = Annotated[
+    str, matching(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}", "the name of a tuning job: letters, digits, hyphens", longest=32)
+]
 
 
 LearningRate = Annotated[float, Field(gt=0, le=1)]

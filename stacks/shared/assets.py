@@ -145,7 +145,7 @@ def open_for_all(folder: Path) -> None:
 
 
 class MissingWheelsError(Exception):
-    """A wheel is missing that jobs in a network install; the message names it and the cure."""
+    """A wheel is missing that jobs in a network install; the message names it."""
 
 
 def complete_wheels(wheelhouse: Path) -> list[Path]:
@@ -160,8 +160,8 @@ def complete_wheels(wheelhouse: Path) -> list[Path]:
     pins = re.findall(r"^([\w.-]+)==([^\s\\]+)", lock, re.MULTILINE)
     if missing := [f"{name}=={version}" for name, version in pins if (canonicalize_name(name), version) not in have]:
         raise MissingWheelsError(
-            f"network.mode\n    jobs reach no package index there, and {WHEELHOUSE.relative_to(REPOSITORY)}/ lacks "
-            f"{', '.join(missing)}: run `make wheels`"
+            f"with network.mode jobs reach no package index, and {WHEELHOUSE.relative_to(REPOSITORY)}/ lacks "
+            f"{', '.join(missing)}"
         )
     return wheels
 

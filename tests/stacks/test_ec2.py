@@ -158,7 +158,7 @@ def test_our_own_policies_have_nothing_to_say(stacks: dict[str, dict[str, Any]])
         ({"subnet_ids": ["subnet-0123456789abcdef0"]}, "vpc_id must be set together"),
         ({"vpc_id": "vpc-0123456789abcdef0", "subnet_ids": []}, "vpc_id must be set together"),
         ({"instance_type": "x1e.32xlarge"}, "t3.2xlarge"),
-        ({"image_parameter": "/my/image"}, "String should match pattern"),
+        ({"image_parameter": "/my/image"}, "must be the public parameter of an AMI"),
         ({"volume_gb": 8}, "greater than or equal to 75"),
         ({"max_runtime_minutes": 0}, "greater than or equal to 10"),
     ],

@@ -110,7 +110,7 @@ def _range(name: str, **found: object) -> str:
     ("field", "value", "expected"),
     [
         ("REGION", "mars-1", ["region = 'mars-1'", "'us-east-1'"]),
-        ("ACCOUNT", "12", ["account = '12'", r"\d{12}"]),
+        ("ACCOUNT", "12", ["account = '12'", "must be the 12 digits of an account"]),
         ("PROJECT", "Bin Ventory", ["project = 'Bin Ventory'"]),
         ("TRAINING__INSTANCE_TYPE", "ml.huge", ["training.instance_type = 'ml.huge'", "'ml.m5.xlarge'"]),
         ("TRAINING__EPOCHS", "0", ["training.epochs = '0'", "greater than or equal to 1"]),
@@ -178,7 +178,7 @@ def _range(name: str, **found: object) -> str:
                 "https://us-east-1.experiments.sagemaker.aws/",
             )
         ),
-        ("TRAINING__MLFLOW", "./mlruns", ["training.mlflow = './mlruns'", "match pattern"]),
+        ("TRAINING__MLFLOW", "./mlruns", ["training.mlflow = './mlruns'", "must be none or the address of a server"]),
         ("TRAINING__ON_DEMAND_AFTER_RECLAIMS", "-1", ["training.on_demand_after_reclaims = '-1'", "or equal to 0"]),
         ("TUNING__PARALLEL_JOBS", "50", ["tuning.parallel_jobs = '50'", "at most jobs (5)"]),
         ("TUNING__LEARNING_RATE_MAX", "0.001", ["tuning.learning_rate_max = '0.001'", "than learning_rate_min"]),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 
-from stacks.settings import InvalidSettingsError, load
+from stacks.settings import SETTINGS_FOLDER, InvalidSettingsError, load
 
 
 def _hours(**changes: str) -> str:
@@ -59,8 +61,25 @@ def test_a_time_zone_of_this_machine_only_is_refused(monkeypatch: pytest.MonkeyP
         ("MONEY__ALERT_EMAILS", '["a@b.eu", "c@d.eu", "a@b.eu"]', "must not repeat an address: a@b.eu"),
         ("NETWORK__ENDPOINTS", '["sts", "logs", "sts"]', "must not repeat one: sts"),
         ("EC2__SUBNET_IDS", '["subnet-0123456789", "subnet-0123456789"]', "must not repeat a subnet"),
-        ("SECURITY__PERMISSIONS_BOUNDARY", "arn:aws-cn:iam::aws:policy/Bins", "security.permissions_boundary"),
+        (
+            "SECURITY__PERMISSIONS_BOUNDARY",
+            "arn:aws-cn:iam::aws:policy/Bins",
+            "security.permissions_boundary = 'arn:aws-cn:iam::aws:policy/Bins'",
+        ),
+        (
+            "SECURITY__PERMISSIONS_BOUNDARY",
+            "workloads",
+            "must be none or the ARN of a managed policy, such as arn:aws:",
+        ),
+        ("SECURITY__ROLE_PATH", "workloads", "must be / or a path between slashes, such as /workloads/bins/"),
+        ("SECURITY__ROLE_PATH", f"/{'a' * 511}/", "must have at most 512 characters"),
+        ("ACCOUNT", "1234", "account = '1234'"),
+        ("ACCOUNT", "١٢٣٤٥٦٧٨٩٠١٢", "must be the 12 digits of an account"),
+        ("GITHUB__REPOSITORY", "https://github.com/acme/bins", "must be none or owner/name, such as acme/bins"),
+        ("GITHUB__PROVIDER", "yes", "must be create or the ARN of GitHub's provider, arn:aws:iam::"),
         ("GITHUB__BRANCH", "größe", "github.branch = 'größe'"),
+        ("NETWORK__CIDR", "192.168.0.0/16", "must be a block of 10.0.0.0/8 from /20 to /24, such as 10.20.0.0/22"),
+        ("EC2__VPC_ID", "mine", "must be the id of a VPC, such as vpc-"),
         ("DATA__PHOTOS_URI", "s3://bins/hall#1/", "must be without #, which SageMaker takes in no property of a model"),
         ("TRAINING__WEIGHTS", "s3://bins/resnet50(1).pth", "must be without (, which SageMaker takes in no property"),
         ("DATA__PHOTOS_URI", f"s3://bins/{'a' * 247}", "must have at most 256 characters"),
@@ -81,6 +100,28 @@ def test_a_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, field: str,
     with pytest.raises(InvalidSettingsError) as caught:
         load("dev")
     assert expected in str(caught.value)
+    assert "pattern" not in str(caught.value).replace("a pattern in the policies", "")
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("account: 123456789012\n", "account = 123456789012"),
+        (
+            "money: {serving_hours: {days: MON-FRI, start: '07:00', end: 19:00, time_zone: UTC}}\n",
+            "money.serving_hours.end = 1140",
+        ),
+    ],
+    ids=["account", "clock"],
+)
+def test_what_yaml_takes_for_a_number_is_refused_with_its_cure(tmp_path: Path, written: str, found: str) -> None:
+    dev, more = yaml.safe_load((SETTINGS_FOLDER / "dev.yaml").read_text()), yaml.safe_load(written)
+    for name, value in more.items():
+        dev[name] = dev[name] | value if isinstance(value, dict) else value
+    (tmp_path / "dev.yaml").write_text(yaml.safe_dump(dev))
+    with pytest.raises(InvalidSettingsError) as caught:
+        load("dev", tmp_path)
+    assert str(caught.value) == f"{found}\n    must be text: put it between quotes"
 
 
 @pytest.mark.parametrize("key", ["Cost Centre", "team/bins", "Größe", ".", "..", "_index"])
