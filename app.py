@@ -87,14 +87,14 @@ def _network(app: cdk.App, settings: Settings) -> JobNetwork | None:
 
 
 def main() -> int:
-    """Synthesizes one environment, `-c env=prod` or else dev.
+    """Synthesizes one environment: that of `-c env=prod`, or else of BINVENTORY_ENV as in the commands, or else dev.
 
     Returns the exit status: 0 done, 1 refused by the policies, 2 wrong settings, 3 packages are missing; the last three
     with a line that says what, then why, and for 3 the cure.
     """
     app = cdk.App()
     try:
-        settings = load(app.node.try_get_context("env") or "dev")
+        settings = load(app.node.try_get_context("env") or os.environ.get("BINVENTORY_ENV") or "dev")
         if "CDK_OUTDIR" not in os.environ:
             print("Run: npx cdk synth. It reads cdk.json, then runs this file.", file=sys.stderr)
             return 2

@@ -39,7 +39,9 @@ def load(environment: str, folder: Path = SETTINGS_FOLDER) -> Settings:
     """
     if environment not in get_args(EnvironmentName):
         known = ", ".join(get_args(EnvironmentName))
-        raise InvalidSettingsError(f"environment = {environment!r}\n    must be one of {known} (-c env=...)")
+        raise InvalidSettingsError(
+            f"environment = {environment!r}\n    must be one of {known} (-c env=..., BINVENTORY_ENV)"
+        )
     path = folder / f"{environment}.yaml"
     if not path.is_file():
         raise InvalidSettingsError(f"{path.name} is missing in {folder.name}/")

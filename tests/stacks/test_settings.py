@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
+import aws_cdk as cdk
 import hypothesis
 import pytest
 import yaml
@@ -16,6 +18,7 @@ from annotated_types import Le
 from hypothesis import given
 from hypothesis import strategies as st
 
+import app as application
 from binventory.cost.machines import machine
 from local_aws.core.disks import disk_gb as local_disk_gb
 from serving.admission import AdmissionLimits
@@ -477,6 +480,26 @@ def test_app_ends_with_one_screen_and_no_traceback(repository: Path) -> None:
     assert "region = 'mars-1'  (from BINVENTORY_REGION)" in message
     assert "Traceback" not in run.stderr
     assert len(message.splitlines()) < 24
+
+
+@pytest.mark.parametrize(
+    ("variable", "context", "expected"),
+    [("prod", {}, "prod"), ("prod", {"env": "dev"}, "dev"), ("", {}, "dev"), (None, {}, "dev")],
+)
+def test_the_app_takes_the_environment_that_the_commands_take(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str | None, context: dict[str, str], expected: str
+) -> None:
+    """With BINVENTORY_ENV=prod, `binventory` acted on prod and `npx cdk deploy --all` on dev."""
+    built: list[str] = []
+    if variable is not None:
+        monkeypatch.setenv("BINVENTORY_ENV", variable)
+    monkeypatch.setenv("CDK_OUTDIR", str(tmp_path))
+    # Node, which reads the context from the environment, has started already.
+    monkeypatch.setattr(cdk, "App", partial(cdk.App, context=context))
+    monkeypatch.setattr(application, "build", lambda _, settings: built.append(settings.environment))
+    monkeypatch.setattr(application, "add_policies", lambda _: None)
+    assert application.main() == 0
+    assert built == [expected]
 
 
 def test_an_app_without_the_cdk_command_line_names_it(repository: Path) -> None:
