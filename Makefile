@@ -15,9 +15,8 @@ LOCKS := requirements.txt requirements-dev.txt requirements-torch.txt requiremen
 	training_code/requirements.txt training_code/requirements-mlflow.txt inference_code/requirements.txt
 # Of which `make test-clients` makes environments: what others wrote, as others have it.
 CLIENTS := awscli s3fs_client sagemaker_core sagemaker_v2 sagemaker_v3
-# Universal: one lock for Linux and macOS and for every supported Python.
-COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" build/tools/bin/uv pip compile --quiet --universal --python-version 3.11 \
-	--fork-strategy fewest --generate-hashes
+# Universal: one lock for Linux and macOS and for every supported Python, as pyproject.toml says.
+COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" build/tools/bin/uv pip compile --quiet
 # The environment is created by the interpreter that PATH has outside it.
 export OUTER_PATH := $(PATH)
 export PATH := $(CURDIR)/$(BIN):$(PATH)

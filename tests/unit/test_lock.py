@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -55,6 +57,18 @@ def test_every_locked_package_is_held_by_hashes(repository: Path, path: str) -> 
     assert len({pin.name for pin in held.values()}) == len(entries), "each package has one version for everybody"
     for pin in held.values():
         assert re.search(r" --hash=sha256:[0-9a-f]{64}\b", pin.text), pin.name
+
+
+def test_dependabot_writes_the_locks_as_make_lock_does(repository: Path) -> None:
+    """Its pip updates run pip-compile, whose lock is for one system and one Python; those of uv read pyproject.toml."""
+    updates = yaml.safe_load((repository / ".github/dependabot.yml").read_text())["updates"]
+    of = {(update["package-ecosystem"], update.get("directory")) for update in updates}
+    assert ("uv", "/") in of and ("pip", "/") not in of
+    options = tomllib.loads((repository / "pyproject.toml").read_text())["tool"]["uv"]["pip"]
+    assert options == {
+        "universal": True, "python-version": "3.11", "fork-strategy": "fewest", "generate-hashes": True,
+    }  # fmt: skip
+    assert "uv pip compile --quiet\n" in (repository / "Makefile").read_text()
 
 
 # A pip command in a script, or as a list of Python, to its end.
