@@ -72,8 +72,10 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     if found is None:
         return FunctionReport("left", f"{name} belongs to no running execution of {variables.pipeline}").logged()
     step, execution = found
-    started = _continue(sagemaker, variables, variables.continuations[step], execution)
-    sagemaker.stop_pipeline_execution(PipelineExecutionArn=execution.arn, ClientRequestToken=_token(execution.arn))
+    # The same for every call about this job. A person may retry the execution: then another job is reclaimed.
+    token = hashlib.sha256(f"{execution.arn} {execution.jobs[step][1].lower()}".encode()).hexdigest()
+    started = _continue(sagemaker, variables, variables.continuations[step], execution, token)
+    sagemaker.stop_pipeline_execution(PipelineExecutionArn=execution.arn, ClientRequestToken=token)
     reason = f"{name} was reclaimed {reclaims} times; step {step} and what follows run on demand in {started}"
     tell(
         variables.alerts_topic,
@@ -128,9 +130,13 @@ def _execution(sagemaker: Any, arn: str) -> RunningExecution:
 
 
 def _continue(
-    sagemaker: Any, variables: SpotFallbackEnvironment, pipeline: Mapping[str, str], execution: RunningExecution
+    sagemaker: Any,
+    variables: SpotFallbackEnvironment,
+    pipeline: Mapping[str, str],
+    execution: RunningExecution,
+    token: str,
 ) -> str:
-    """Starts the continuing pipeline; returns the ARN of its execution, the same for every call."""
+    """Starts the continuing pipeline; returns the ARN of its execution, the same for every call with the token."""
     pages = sagemaker.get_paginator("list_pipeline_parameters_for_execution").paginate(
         PipelineExecutionArn=execution.arn
     )
@@ -142,7 +148,7 @@ def _continue(
         PipelineName=pipeline["name"],
         PipelineExecutionDescription=f"Continues {execution.arn} on demand",
         PipelineParameters=[{"Name": name, "Value": values[name]} for name in taken if name in values],
-        ClientRequestToken=_token(execution.arn),
+        ClientRequestToken=token,
     )
     return str(reply["PipelineExecutionArn"])
 
@@ -174,8 +180,3 @@ def _member(value: Any, part: str) -> Any:
     if isinstance(value, list):
         return next(item for item in value if item["OutputName"] == key)
     return value[key]
-
-
-def _token(arn: str) -> str:
-    """The same for every call about an execution, so that a repeated request is the same request."""
-    return hashlib.sha256(arn.encode()).hexdigest()

@@ -101,25 +101,28 @@ def newer_than(aws: Aws, names: Names, package: str) -> tuple[JudgedPackage, ...
 
 
 def latest_package(aws: Aws, names: Names, *, status: str = "PendingManualApproval") -> str:
-    """ARN of the newest model package with this approval state."""
-    try:
-        reply = aws.client("sagemaker").list_model_packages(
+    """ARN of the newest model package with this approval state. A page may be empty although more follow."""
+    pages = (
+        aws.client("sagemaker")
+        .get_paginator("list_model_packages")
+        .paginate(
             ModelPackageGroupName=model_package_group(aws, names),
             ModelApprovalStatus=status,
             SortBy="CreationTime",
             SortOrder="Descending",
-            MaxResults=1,
         )
-        packages = reply["ModelPackageSummaryList"]
+    )
+    try:
+        found = next((summary for page in pages for summary in page["ModelPackageSummaryList"]), None)
     except ClientError as error:
         if error_code(error) not in {"ResourceNotFound", "ValidationException"}:
             raise
-        packages = []
-    if not packages:
+        found = None
+    if found is None:
         raise Problem(
             f"No model package of {names.prefix} is {status}",
             f"no pipeline execution has registered one that is in {aws.place}",
             f"train one: {names.command('train')}",
             code=Exit.NOT_READY,
         )
-    return str(packages[0]["ModelPackageArn"])
+    return str(found["ModelPackageArn"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
@@ -59,8 +60,9 @@ def stop_running(pipelines: Iterable[str]) -> int:
     stopped, refused = 0, None
     for pipeline, arn in running:
         try:
-            # With the same token a repeated request for an execution is the same request.
-            sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=arn[-32:].rjust(32, "0"))
+            # With a token of this request: SageMaker takes one that it knows for a stop that is done, and an execution
+            # that a person has retried since would run on.
+            sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=uuid.uuid4().hex)
             stopped += 1
         except ClientError as error:
             # It may have ended by itself since it was listed.

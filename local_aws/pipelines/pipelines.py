@@ -172,7 +172,6 @@ def retry_pipeline_execution(context: Context, request: Document) -> Document:
     def forget_what_failed(stored: Document) -> None:
         stored[STEPS] = {n: step for n, step in stored[STEPS].items() if step["StepStatus"] == "Succeeded"}
         stored.pop("FailureReason", None)
-        stored.pop(_STOP_TOKEN, None)
         stored[_RETRY_TOKEN] = token
         if "ParallelismConfiguration" in request:
             stored["ParallelismConfiguration"] = request["ParallelismConfiguration"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import uuid
 from types import SimpleNamespace
 from typing import Any
 
@@ -123,6 +124,13 @@ class TestBudgetGuard:
         until(lambda: status() == "Stopped")
         ((_, message),) = environment.alerts()
         assert "The endpoint: turned off. Pipeline executions stopped: 1." in message
+        # SageMaker makes one stop for each token: a person's retry would run on, and the guard say that it is stopped.
+        environment.settle()
+        aws("sagemaker").retry_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=uuid.uuid4().hex)
+        until(lambda: steps(PipelineExecutionArn=arn)["PipelineExecutionSteps"])
+        assert status() == "Executing"
+        assert "executions stopped: 1" in environment.compare(Records=[])["reason"]
+        until(lambda: status() == "Stopped")
 
     def test_an_alert_in_the_middle_of_a_rollout_is_not_lost(self, made: Made) -> None:
         one = made()

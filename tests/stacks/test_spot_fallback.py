@@ -456,6 +456,28 @@ def test_the_second_reclaim_sends_the_training_on_demand_and_it_goes_on_where_it
     assert "it continues on demand" in shown.err
 
 
+def test_an_execution_that_a_person_has_retried_is_continued_again(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for the first time: neither is the old one taken for its continuation, nor does it wait for spot for ever."""
+    monkeypatch.setenv("RECLAIMS", "0")
+    execution, job = environment.start()
+    assert spot_fallback.handler(event(job), None)["outcome"] == "started"
+    assert finished_execution(environment.aws, execution)["PipelineExecutionStatus"] == "Stopped"
+    (first,) = environment.continued()
+    finished_execution(environment.aws, first)
+    environment.aws("sagemaker").retry_pipeline_execution(
+        PipelineExecutionArn=execution, ClientRequestToken=uuid.uuid4().hex
+    )
+    step = until(lambda: steps_of(environment.aws, execution).get("Train", {}).get("Metadata"))
+    again = step["TrainingJob"]["Arn"].rsplit("/", 1)[-1]
+    assert again != job
+    for _ in range(2):  # the second finds it ended, or is the same request
+        spot_fallback.handler(event(again), None)
+    assert finished_execution(environment.aws, execution)["PipelineExecutionStatus"] == "Stopped"
+    assert len(environment.continued()) == 2
+
+
 def test_a_start_that_is_refused_leaves_the_execution_waiting(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

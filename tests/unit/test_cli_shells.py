@@ -262,3 +262,24 @@ def test_ctrl_c_while_the_command_line_is_imported_is_no_traceback(tmp_path: Pat
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (Exit.INTERRUPTED, b"", b"")
+
+
+def test_the_newest_package_that_waits_is_found_on_a_later_page(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page may be empty although more follow: `approve` said that no execution has registered a model."""
+    aws = Aws(boto3.Session("key", "secret", region_name="us-east-1"))
+    monkeypatch.setattr("binventory.cli.train.connect", lambda environment: aws)
+    package = "arn:aws:sagemaker:us-east-1:123456789012:model-package/binventory-dev/7"
+    found = {
+        "ModelPackageName": package, "ModelPackageArn": package, "ModelPackageStatus": "Completed",
+        "CreationTime": "2026-11-30T12:00:00Z",
+    }  # fmt: skip
+    with Stubber(aws.client("sagemaker")) as sagemaker, Stubber(aws.client("cloudformation")) as cloudformation:
+        for _ in range(4):
+            cloudformation.add_client_error("describe_stacks", "ValidationError", "Stack with id it does not exist")
+        sagemaker.add_response("list_model_packages", {"ModelPackageSummaryList": [], "NextToken": "more"})
+        sagemaker.add_response("list_model_packages", {"ModelPackageSummaryList": [found]})
+        sagemaker.add_response("list_model_packages", {"ModelPackageSummaryList": [found]})
+        assert run(["approve", "--dry-run"]) == Exit.NOT_READY
+    assert f"{package} would be approved" in " ".join(capsys.readouterr().err.split())

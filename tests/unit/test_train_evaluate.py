@@ -8,8 +8,9 @@ import json
 import re
 import shutil
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -251,9 +252,15 @@ class Registry:
         assert asked["ModelName"] == "model"
         return {"ModelName": "model", "Containers": [{"ModelPackageName": "arn:serving"}]}
 
-    def list_model_packages(self, **asked: Any) -> dict[str, Any]:
+    def get_paginator(self, operation: str) -> Any:
+        assert operation == "list_model_packages"
+        return SimpleNamespace(paginate=self.list_model_packages)
+
+    def list_model_packages(self, **asked: Any) -> Iterator[dict[str, Any]]:
+        """The pages; the first is empty, as where the newest packages are not approved."""
         assert asked["ModelApprovalStatus"] == "Approved" and asked["SortOrder"] == "Descending"
-        return {"ModelPackageSummaryList": [{"ModelPackageArn": "arn:champion"}] if self.archive else []}
+        yield {"ModelPackageSummaryList": [], "NextToken": "more"}
+        yield {"ModelPackageSummaryList": [{"ModelPackageArn": "arn:champion"}] if self.archive else []}
 
     def describe_model_package(self, **asked: Any) -> dict[str, Any]:
         assert asked["ModelPackageName"] == ("arn:serving" if self.serving == "InService" else "arn:champion")

@@ -67,12 +67,15 @@ def serving_package(endpoint: str) -> str | None:
 
 
 def newest_approved(group: str) -> str | None:
-    """ARN of the newest approved package of a group; None without one."""
-    found = boto3.client("sagemaker").list_model_packages(
+    """ARN of the newest approved package of a group; None without one.
+
+    A page may be empty although more follow: AWS's own templates look for an approved package on the next ones, too.
+    https://github.com/aws-samples/sagemaker-custom-project-templates
+    """
+    pages = boto3.client("sagemaker").get_paginator("list_model_packages").paginate(
         ModelPackageGroupName=group, ModelApprovalStatus="Approved", SortBy="CreationTime", SortOrder="Descending",
-        MaxResults=1,
-    )["ModelPackageSummaryList"]  # fmt: skip
-    return str(found[0]["ModelPackageArn"]) if found else None
+    )  # fmt: skip
+    return next((str(found["ModelPackageArn"]) for page in pages for found in page["ModelPackageSummaryList"]), None)
 
 
 def _package_of(model: dict[str, Any]) -> str | None:
