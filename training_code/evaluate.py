@@ -37,6 +37,7 @@ from modelling.quantisation import Allowance, PrecisionChoice, bf16_as_asked, ch
 from photo import PhotoError
 from serving.artefact import DESCRIPTION_FILE, MODEL_FILE
 from shards import NOT_SEALED, Sample, ShardError, ShardIndex, check_sealed
+from shards.lists import read_split_by
 from stacks.vocabulary import ARCHIVE_DIGEST, SPLITS
 
 SERVING_SCHEMA: Final = 1
@@ -82,6 +83,8 @@ class Splits:
     train: ShardIndex
     validation: ShardIndex
     test: ShardIndex
+    split_by: str
+    """What put the photos into the splits; empty where that is not known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Evaluate one model. Raises JobError where the input is wrong."""
     settings = parse_settings(EvaluateSettings, arguments, __doc__ or "", EXAMPLES)
     output = checked_output(settings.output)
-    splits = Splits(*(_open_split(name, getattr(settings, name), settings.sealed) for name in SPLITS))
+    splits = _open_splits(settings)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         model, card = load_model(_model_folder(settings.model, folder))
@@ -107,11 +110,12 @@ def main(arguments: list[str] | None = None) -> None:
         del model
         chosen = _choose(card, splits, settings, folder)
         archive = output / "serving" / "model.tar.gz"
-        write_archive(archive, _write_model(folder / "chosen", chosen.graph, _description(card, chosen)))
+        description = {**_description(card, chosen), "split_by": splits.split_by}
+        write_archive(archive, _write_model(folder / "chosen", chosen.graph, description))
         served = ServedModel.of_archive(archive, folder / "served", chosen.draft)
         answers = served.answers(splits.test)
         test = _predictions(splits.test, probabilities_of(answers), card, settings, card.answer)
-        champion, not_compared = _champion(splits.test, card, settings)
+        champion, not_compared = _champion(splits, card, settings)
         judged = verdict.evaluate(
             test=test, photos=splits.test, training_labels=splits.train.counts, temperature=chosen.temperature,
             gate=GateSettings(settings.accuracy_threshold, settings.margin, seed=settings.seed),
@@ -138,6 +142,15 @@ def main(arguments: list[str] | None = None) -> None:
     if decision.no_bound and decision.passed:
         print(f"judged without a bound: {decision.no_bound}")
     print("gate passed" if decision.passed else f"gate refused: {'; '.join(decision.reasons)}", flush=True)
+
+
+def _open_splits(settings: EvaluateSettings) -> Splits:
+    train, validation, test = (_open_split(name, getattr(settings, name), settings.sealed) for name in SPLITS)
+    try:
+        return Splits(train, validation, test, read_split_by(settings.test))
+    except ShardError:
+        # The lists of shards that lie in subfolders say it, each for itself.
+        return Splits(train, validation, test, "")
 
 
 def _open_split(name: str, folder: Path, sealed: str) -> ShardIndex:
@@ -237,7 +250,7 @@ def _blocks(photos: ShardIndex, size: int) -> list[str]:
     return [(not size and record.block) or block_of(record.id, asked) for record in photos.records]
 
 
-def _champion(photos: ShardIndex, card: ModelCard, settings: EvaluateSettings) -> FoundChampion:
+def _champion(splits: Splits, card: ModelCard, settings: EvaluateSettings) -> FoundChampion:
     if settings.model_package_group == "none" != settings.endpoint:
         raise JobError(
             f"--endpoint {settings.endpoint} needs --model-package-group: where the endpoint does not answer, the "
@@ -245,7 +258,9 @@ def _champion(photos: ShardIndex, card: ModelCard, settings: EvaluateSettings) -
         )
     if settings.model_package_group == "none":
         return FoundChampion(None, "")
-    return find_champion(settings.endpoint, settings.model_package_group, photos, card.classes)
+    return find_champion(
+        settings.endpoint, settings.model_package_group, splits.test, card.classes, split_by=splits.split_by
+    )
 
 
 def _lineage(

@@ -39,6 +39,8 @@ class Description:
     precision: str
     answer: str = MOST_PROBABLE
     """The rule by which the answered count is chosen, one of ANSWERS."""
+    split_by: str = ""
+    """What put the photos that it was trained on into their splits; empty where that is not known."""
 
     @classmethod
     def parse(cls, text: str | bytes) -> Description:
@@ -56,6 +58,7 @@ class Description:
                 precision=fields["precision"],
                 # Models that were made before the rule was written down answer the most probable count.
                 answer=fields.get("answer", MOST_PROBABLE),
+                split_by=fields.get("split_by", ""),
             )
         except KeyError as error:
             raise ArtefactError(f"{DESCRIPTION_FILE}: the field {error} is missing") from error
@@ -79,6 +82,8 @@ class Description:
             raise ValueError(f"answer must be one of {', '.join(ANSWERS)}, not {self.answer!r}")
         if self.answer != MOST_PROBABLE and list(counts) != sorted(counts):
             raise ValueError(f"the {self.answer} needs ascending classes: {list(counts)}")
+        if not isinstance(self.split_by, str):
+            raise ValueError(f"split_by must be a text, not {self.split_by!r}")
 
 
 @dataclass(frozen=True)

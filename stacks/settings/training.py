@@ -76,7 +76,7 @@ class TrainingSettings(SpotJobSettings):
     views: int = Field(ge=0, le=32)
     """Augmented views of each training photo for which Embed writes features, besides those of the photo."""
     seed: int = Field(ge=0, le=2**31 - 1)
-    """Seed of splits, shuffling and initialisation."""
+    """Seed of splits, shuffling and initialisation. With another one the champion, of other splits, is not compared."""
     watch: WatchText = "default"
     """Watch rules of a training: `default` (all warn), `off`, or changes such as overfit=stop:0.3,overtraining=off."""
     profile_steps: int = Field(default=0, ge=0, le=1000)

@@ -20,6 +20,7 @@ from ingest import launch, main
 from ingestion.job import code_files
 from jobs.container import JobError
 from shards import ShardIndex, read_shards
+from shards.lists import read_split_by
 from tests.unit.bin_bucket import bomb, bucket, files, jpeg, metadata, write
 
 
@@ -87,6 +88,7 @@ def test_a_healthy_bucket_is_kept_whole_and_split_by_blocks(tmp_path: Path) -> N
             row["id"]: row["count"] for row in manifest.values() if row["split"] == split
         }
         assert all(min(sample.width, sample.height) == 48 for sample in index)
+        assert read_split_by(tmp_path / "out" / split) == "seed 0 and blocks of 100 ids"
 
 
 _LONG: Final = 10**4299

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from binventory.records.ids import is_bin_id
 from ingestion.split import SHARES, block_of, split_blocks
-from stacks.vocabulary import SPLITS
+from stacks.vocabulary import SPLITS, TEST, TRAIN
 
 BLOCKS = st.dictionaries(st.integers(0, 10**6).map(str), st.integers(1, 200), min_size=3, max_size=60)
 
@@ -41,6 +41,35 @@ def test_blocks_added_later_move_no_other_in_a_large_dataset(seed: int, blocks: 
     after = split_blocks({str(block): 1 for block in range(blocks + added)}, seed)
     assert before.rule == after.rule == "block_draw"
     assert all(after.split_of[block] == split for block, split in before.split_of.items())
+
+
+@given(
+    st.lists(st.integers(1, 100), min_size=10, max_size=300),
+    st.lists(st.integers(1, 100), max_size=300),
+    st.integers(),
+)
+def test_photos_added_later_bring_none_from_train_to_test_until_there_are_twice_as_many(
+    photos: list[int], added: list[int], seed: int
+) -> None:
+    """Otherwise the champion would be judged on photos that it has learnt, and no challenger were as good."""
+    room = sum(photos) // 2
+    more: list[int] = []
+    for number in added:
+        if sum(more) + number <= room:
+            more.append(number)
+    before = split_blocks({str(block): number for block, number in enumerate(photos)}, seed)
+    after = split_blocks({str(block): number for block, number in enumerate([*photos, *more])}, seed)
+    largest = max(photos + more)
+    if largest * 20 < sum(photos):  # a larger block fills much of a split by itself
+        assert not [b for b, split in before.split_of.items() if split == TRAIN and after.split_of[b] == TEST]
+
+
+@pytest.mark.parametrize(("blocks", "added"), [(60, 3), (68, 30), (600, 10), (990, 20)])
+def test_few_blocks_move_when_photos_are_added_also_where_the_rule_changes(blocks: int, added: int) -> None:
+    before = split_blocks({str(block): 20 + block % 81 for block in range(blocks)}, 17).split_of
+    after = split_blocks({str(block): 20 + block % 81 for block in range(blocks + added)}, 17).split_of
+    moved = [(before[block], after[block]) for block in before if before[block] != after[block]]
+    assert len(moved) <= 0.05 * blocks and (TRAIN, TEST) not in moved
 
 
 def test_shares_of_a_large_dataset_are_near_what_was_asked_for() -> None:

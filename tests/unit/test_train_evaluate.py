@@ -42,6 +42,7 @@ from serving.artefact import Artefact
 from serving.network import Network
 from serving.refusals import Refusal
 from shards import Sample, ShardIndex, ShardWriter
+from shards.lists import read_shard_list, write_shard_list
 from tests.conftest import WITHOUT_BF16
 from tests.engines import share_exports_of_evaluate, share_networks_of_evaluate
 from tests.listed import enlist, write_shard
@@ -279,6 +280,30 @@ def test_the_champion_is_asked_about_the_same_photos(
     comparison = report["binventory"]["gate"]["comparison"]
     assert comparison["accuracy_difference"] == 0 and comparison["rmse_difference"] == 0
     assert report["binventory"]["lineage"]["champion"] == "arn:champion"
+
+
+def test_a_champion_of_another_split_is_not_compared(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have learnt most of the test photos: no challenger were as good on them."""
+    for split in SPLITS:
+        shutil.copytree(world / split, tmp_path / "world" / split)
+    shutil.copytree(world / "model", tmp_path / "world" / "model")
+    test = tmp_path / "world" / "test"
+    compared = {}
+    archive = None
+    for name, split_by in (
+        ("first", "seed 17 and blocks of 100 ids"), ("same", "seed 17 and blocks of 100 ids"),
+        ("other", "seed 18 and blocks of 100 ids"), ("unknown", ""),
+    ):  # fmt: skip
+        write_shard_list(test, read_shard_list(test).values(), split_by=split_by)
+        monkeypatch.setattr(boto3, "client", lambda _service, found=archive: Registry(found))
+        report = run(tmp_path / "world", tmp_path / name, "--precision", "fp32", "--model-package-group", "group")
+        archive = archive or tmp_path / name / "serving" / "model.tar.gz"
+        compared[name] = report["binventory"]["gate"]
+    assert compared["same"]["comparison"]["accuracy_difference"] == 0 and compared["same"]["not_compared"] == ""
+    assert compared["other"]["comparison"] is None and compared["unknown"]["comparison"] is not None
+    assert "split by seed 17 and blocks of 100 ids, these by seed 18" in compared["other"]["not_compared"]
 
 
 def test_without_an_approved_package_there_is_no_champion(

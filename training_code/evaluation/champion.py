@@ -102,11 +102,14 @@ class FoundChampion(NamedTuple):
     """Empty where there is no champion, or it was compared."""
 
 
-def find_champion(endpoint: str, group: str, photos: Sequence[Sample], classes: tuple[int, ...]) -> FoundChampion:
+def find_champion(
+    endpoint: str, group: str, photos: Sequence[Sample], classes: tuple[int, ...], *, split_by: str = ""
+) -> FoundChampion:
     """The champion's answers: of the package that the endpoint serves, or of the newest approved one if none serves.
 
     Args:
         endpoint: its name, or `none`.
+        split_by: what put the photos into the test split; empty where that is not known.
 
     A champion that is gone, broken or cannot be compared is a finding, no error, so that a broken package does not end
     every later evaluation. Raises JobError when the champion cannot be looked up or fetched.
@@ -121,7 +124,7 @@ def find_champion(endpoint: str, group: str, photos: Sequence[Sample], classes: 
     if arn is None:
         return FoundChampion(None, "")
     try:
-        return FoundChampion(Champion(arn, *_answers_of(arn, photos, classes)), "")
+        return FoundChampion(Champion(arn, *_answers_of(arn, photos, classes, split_by)), "")
     # A download that is cut again and again is an error of boto3, not of botocore, and a full disk one of the system.
     except (BotoCoreError, Boto3Error, OSError) as error:
         raise JobError(_not_fetched(arn, error)) from error
@@ -150,17 +153,19 @@ def _is_of_the_machine(error: BaseException) -> bool:
     return full or isinstance(error, MemoryError) or (cause is not None and _is_of_the_machine(cause))
 
 
-def _answers_of(arn: str, photos: Sequence[Sample], classes: tuple[int, ...]) -> tuple[Floats, str]:
+def _answers_of(arn: str, photos: Sequence[Sample], classes: tuple[int, ...], split_by: str) -> tuple[Floats, str]:
     package = boto3.client("sagemaker").describe_model_package(ModelPackageName=arn)
     bucket, key = bucket_and_key(package["InferenceSpecification"]["Containers"][0]["ModelDataUrl"])
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "model.tar.gz"
         # The archive seals its description, which has the graph's digest: `ServedModel` holds it to both.
         boto3.client("s3").download_file(bucket, key, str(archive))
-        return _answers(archive, Path(folder) / "model", photos, classes)
+        return _answers(archive, Path(folder) / "model", photos, classes, split_by)
 
 
-def _answers(archive: Path, folder: Path, photos: Sequence[Sample], classes: tuple[int, ...]) -> tuple[Floats, str]:
+def _answers(
+    archive: Path, folder: Path, photos: Sequence[Sample], classes: tuple[int, ...], split_by: str
+) -> tuple[Floats, str]:
     """The champion's probabilities, computed as the endpoint does, and its answer rule."""
     try:
         champion = ServedModel.of_archive(archive, folder)
@@ -169,4 +174,10 @@ def _answers(archive: Path, folder: Path, photos: Sequence[Sample], classes: tup
     counts = champion.description.classes
     if counts != classes:
         raise JobError(f"the champion counts {list(counts)}, this model {list(classes)}: they cannot be compared")
+    theirs = champion.description.split_by
+    if theirs and split_by and theirs != split_by:
+        raise JobError(
+            f"its photos were split by {theirs}, these by {split_by}: it may have learnt most of this test split, so "
+            "they cannot be compared"
+        )
     return probabilities_of(champion.answers(photos)), champion.description.answer

@@ -152,8 +152,10 @@ async def write_report(
     document = {"schema": _SCHEMA, **to_document(exploration)}
     write_whole(report / "exploration.json", to_json(document))
     write_page(report / "exploration.html", document, books, samples, found)
+    split_by = f"seed {facts.settings['seed']} and blocks of {facts.settings['block_size']} ids"
     for split in SPLITS:
-        write_shard_list(output / split, [mark.shard for mark in marks if mark.split == split and mark.shard])
+        shards = [mark.shard for mark in marks if mark.split == split and mark.shard]
+        write_shard_list(output / split, shards, split_by=split_by)
     log.info("%s", _in_words(books))
 
 

@@ -20,7 +20,7 @@ from stacks.vocabulary import SPLITS, TEST, TRAIN, VALIDATION
 _TRAILING_DIGITS: Final = re.compile(r"[0-9]+$")
 SHARES: Final = {TRAIN: 0.8, VALIDATION: 0.1, TEST: 0.1}
 # From this many blocks on, each block is drawn by itself: chance keeps the shares within about one percent, and photos
-# that are added later move no other block. Fewer blocks are dealt out so that the shares fit.
+# that are added later move no other block. Fewer blocks are cut where the shares fit.
 _ENOUGH_BLOCKS: Final = 1000
 
 
@@ -56,23 +56,31 @@ def split_blocks(photos_in: Mapping[str, int], seed: int) -> BlockSplit:
 
 
 def _drawn(block: str, seed: int) -> str:
-    position = draw(seed, "split", block) / 2**64
+    return _at(draw(seed, "split", block) / 2**64)
+
+
+def _at(position: float) -> str:
+    """The split at a position from 0 to 1."""
     if position < SHARES[TRAIN]:
         return TRAIN
     return VALIDATION if position < SHARES[TRAIN] + SHARES[VALIDATION] else TEST
 
 
 def _dealt(photos_in: Mapping[str, int], seed: int) -> dict[str, str]:
-    """Blocks in seeded order, each to the split that lacks most photos; the last ones fill splits that are empty."""
-    total = sum(photos_in.values())
-    lacks = {split: SHARES[split] * total for split in SPLITS}
-    empty = set(SPLITS)
-    chosen: dict[str, str] = {}
+    """Blocks in the order in which `_drawn` places them, cut where the shares of the photos fit.
+
+    So photos that are added or left out later move only the blocks beside a cut. Validation lies between the others:
+    hardly a block ever comes from train to test, where the champion would be judged on photos that it has learnt.
+    """
     order = sorted(photos_in, key=lambda block: (draw(seed, "split", block), block))
-    for place, block in enumerate(order):
-        open_splits = [s for s in SPLITS if s in empty] if len(order) - place <= len(empty) else SPLITS
-        split = max(open_splits, key=lambda s: lacks[s])
-        lacks[split] -= photos_in[block]
-        empty.discard(split)
-        chosen[block] = split
-    return chosen
+    total, before = sum(photos_in.values()), 0
+    shares = dict.fromkeys(SPLITS, 0)
+    for block in order:
+        middle = (before + photos_in[block] / 2) / total
+        shares[_at(middle)] += 1
+        before += photos_in[block]
+    train = max(1, min(shares[TRAIN], len(order) - 2))
+    tested = max(train + 1, min(shares[TRAIN] + shares[VALIDATION], len(order) - 1))
+    return {
+        block: TRAIN if place < train else VALIDATION if place < tested else TEST for place, block in enumerate(order)
+    }

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from digests import DamagedFile, read_sealed, seal, sha256_of
 
@@ -36,9 +36,10 @@ class ShardSummary:
     """SHA-256 of all records in their order. Each holds its photo's digest, so this covers every sample."""
 
 
-def write_shard_list(folder: Path, shards: Iterable[ShardSummary]) -> None:
-    """Write the list of all shards of a folder, atomically."""
-    document = {"shards": [asdict(shard) for shard in sorted(shards, key=lambda shard: shard.name)]}
+def write_shard_list(folder: Path, shards: Iterable[ShardSummary], *, split_by: str = "") -> None:
+    """Write the list of all shards of a folder, atomically. `split_by`: what put the photos into this split."""
+    listed = [asdict(shard) for shard in sorted(shards, key=lambda shard: shard.name)]
+    document = {"shards": listed, "split_by": split_by}
     part = folder / (LIST + ".part")
     part.write_bytes(seal(document))
     os.replace(part, folder / LIST)
@@ -47,15 +48,31 @@ def write_shard_list(folder: Path, shards: Iterable[ShardSummary]) -> None:
 def read_shard_list(folder: Path) -> dict[str, ShardSummary]:
     """The shards of a folder by name. Raises ShardError where the list is missing or damaged."""
     try:
-        shards = (ShardSummary(**entry) for entry in read_sealed(folder / LIST)["shards"])
-        return {shard.name: shard for shard in shards}
+        shards = [ShardSummary(**entry) for entry in _read(folder)["shards"]]
+    except (KeyError, TypeError) as error:
+        raise _unusable(folder, error) from error
+    return {shard.name: shard for shard in shards}
+
+
+def read_split_by(folder: Path) -> str:
+    """What put the photos into their splits; empty where the list does not say. Raises ShardError as above."""
+    return str(_read(folder).get("split_by", ""))
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        return read_sealed(folder / LIST)
     except FileNotFoundError as error:
         raise ShardError(
             f"{folder} has no {LIST}, by which its shards are checked: ingest has not finished there; run it again, "
             "or ingest.py --merge where several machines wrote into different folders"
         ) from error
-    except (OSError, DamagedFile, KeyError, TypeError) as error:
-        raise ShardError(f"the list of shards in {folder} cannot be used: {error}; ingest again") from error
+    except (OSError, DamagedFile) as error:
+        raise _unusable(folder, error) from error
+
+
+def _unusable(folder: Path, error: Exception) -> ShardError:
+    return ShardError(f"the list of shards in {folder} cannot be used: {error}; ingest again")
 
 
 def list_shards(folder: str | Path) -> list[Path]:
