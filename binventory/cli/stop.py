@@ -21,8 +21,7 @@ from binventory.core.errors import Exit, Problem
 from binventory.core.interruption import GoesOn, interruptible
 from binventory.core.journal import Journal
 from binventory.core.names import Names
-from binventory.cost.spent import Meter
-from binventory.cost.text import so_far
+from binventory.cost.spent import Meter, so_far
 from binventory.ec2 import runs
 from binventory.executions import stopping
 

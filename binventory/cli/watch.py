@@ -24,8 +24,7 @@ from binventory.core.interruption import GoesOn, interruptible
 from binventory.core.journal import Journal
 from binventory.core.names import Names
 from binventory.core.outputs import check_file, write_text
-from binventory.cost.spent import Meter
-from binventory.cost.text import so_far
+from binventory.cost.spent import Meter, so_far
 from binventory.executions.watching import StepWatcher
 from binventory.report.markdown import markdown as as_markdown
 from binventory.report.page import render

@@ -15,6 +15,7 @@ from typing import Any
 from binventory import executions
 from binventory.core.aws import Aws
 from binventory.core.errors import Problem
+from binventory.cost.amounts import money
 from binventory.cost.lines import volume_hour
 from binventory.cost.prices import Prices, load
 
@@ -235,3 +236,11 @@ def _total(amounts: Iterable[float | None]) -> float | None:
             return None
         total += amount
     return total
+
+
+def so_far(spent: Spent) -> str:
+    """One line: `at most $0.42 so far, spot saved $0.63`."""
+    if spent.dollars is None or spent.saved is None:
+        return f"no price for every instance type in {spent.region}: binventory cost --refresh --region {spent.region}"
+    amount = f"at most {money(spent.dollars)} so far" if spent.running else money(spent.dollars)
+    return f"{amount}, spot saved {money(spent.saved)}" if spent.saved >= 0.00005 else amount

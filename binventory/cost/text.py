@@ -11,7 +11,6 @@ from binventory.cost.estimate import Estimate
 from binventory.cost.growth import EXECUTIONS, GrowthLine
 from binventory.cost.lines import StepLine
 from binventory.cost.serving_modes import BreakEven, ServingLine
-from binventory.cost.spent import Spent
 
 
 def to_json(found: Estimate) -> dict[str, Any]:
@@ -162,11 +161,3 @@ def _folded(title: str, names: Sequence[str], cells: Iterable[Sequence[str]]) ->
     return (
         [f"<details><summary>{title}</summary>", "", *_markdown_table(names, found), "</details>", ""] if found else []
     )
-
-
-def so_far(spent: Spent) -> str:
-    """One line: `at most $0.42 so far, spot saved $0.63`."""
-    if spent.dollars is None or spent.saved is None:
-        return f"no price for every instance type in {spent.region}: binventory cost --refresh --region {spent.region}"
-    amount = f"at most {money(spent.dollars)} so far" if spent.running else money(spent.dollars)
-    return f"{amount}, spot saved {money(spent.saved)}" if spent.saved >= 0.00005 else amount

@@ -15,12 +15,12 @@ from binventory.core.tools import search_path
 def synthesize(repository: Path, environment: str, folder: Path) -> None:
     """Write the cloud assembly of one environment into `folder`; nothing is deployed, and AWS isn't asked.
 
-    The templates are those that `cdk synth` writes. CloudFormation's validation of them is left out: it takes
-    longer than everything else, and `cdk deploy` does it. Raises a Problem with the app's own words.
+    The templates are those that `cdk synth` writes. The policies and CloudFormation's validation are left out: they
+    take longer than everything else, and `cdk deploy` has both. Raises a Problem with the app's own words.
     """
     context = json.loads((repository / "cdk.json").read_text())["context"]
     done = subprocess.run(
-        [sys.executable, "app.py"],
+        [sys.executable, "app.py", "--no-policies"],
         cwd=repository,
         env=os.environ
         | {

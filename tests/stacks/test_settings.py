@@ -512,6 +512,14 @@ def test_an_app_without_the_cdk_command_line_names_it(repository: Path) -> None:
     assert run.stderr == "Run: npx cdk synth. It reads cdk.json, then runs this file.\n"
 
 
+def test_an_app_that_is_asked_what_it_does_not_know_refuses(repository: Path) -> None:
+    """A mistyped argument must neither check nor skip the policies unseen."""
+    command = [sys.executable, "app.py", "--no-polices"]
+    run = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "unrecognized arguments: --no-polices" in run.stderr
+
+
 def test_an_unknown_environment_is_refused() -> None:
     with pytest.raises(InvalidSettingsError, match="must be one of dev, prod"):
         load("staging")

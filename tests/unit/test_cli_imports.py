@@ -60,6 +60,12 @@ def test_completion_imports_no_heavy_package(typed: str, wanted: str) -> None:
     assert sorted(modules & set(HEAVY)) == []
 
 
+def test_a_price_imports_nothing_that_talks_to_aws() -> None:
+    """`binventory cost` asks nobody, unless it refreshes its prices."""
+    modules, _ = imported("import binventory.cli.cost")
+    assert sorted(modules & {*HEAVY, "botocore"}) == []
+
+
 def test_the_table_says_what_the_commands_say() -> None:
     commands = Commands()
     for name, listed in COMMANDS.items():

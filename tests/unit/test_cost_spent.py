@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from binventory.core.aws import Aws
 from binventory.cost import prices
-from binventory.cost.spent import Meter, processing_job, training_job
-from binventory.cost.text import so_far
+from binventory.cost.spent import Meter, processing_job, so_far, training_job
 from binventory.executions import Execution, ExecutionStep
 from stacks.settings.instances import CPU_JOB_INSTANCES, GPU_JOB_INSTANCES
 

@@ -19,6 +19,7 @@ def test_the_templates_are_those_of_the_app(tmp_path: Path, repository: Path) ->
     synthesize(repository, "dev", tmp_path)
     found = {stack.name.rsplit("-", 1)[-1].title(): stack.template["Resources"] for stack in read_stacks(tmp_path)}
     assert found == {name: template["Resources"] for name, template in templates("dev").items()}
+    assert not list(tmp_path.glob("*validation-report*")), "a price waits for no policy"
 
 
 def test_the_node_of_set_up_is_found_where_nothing_is_activated(
