@@ -16,7 +16,7 @@ import yaml
 
 from tests import sbom
 from tests.conftest import REPOSITORY
-from tests.github_account import chainings, run_steps, step
+from tests.github_account import Step, chainings, run_steps, step
 
 WORKFLOWS = sorted((REPOSITORY / ".github/workflows").glob("*.yml"))
 PINNED = re.compile(r"uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
@@ -319,6 +319,36 @@ def test_a_step_fails_when_a_command_before_a_pipe_fails(workflow: str) -> None:
     for name, found in run_steps(workflow):
         done = subprocess.run(replace(found, script="false | cat").command(), check=False)
         assert done.returncode != 0, f"{name!r} is green although a command in it failed"
+
+
+@pytest.mark.parametrize(
+    ("variables", "made"),
+    [
+        ({}, ""),
+        ({"BINVENTORY_NETWORK__MODE": "create", "BINVENTORY_TRAINING__WEIGHTS": "none"}, "wheels\n"),
+        # A wrong setting is named by the step that synthesizes.
+        ({"BINVENTORY_NETWORK__MODE": "tunnel"}, "wheels\n"),
+    ],
+    ids=["none", "create", "wrong"],
+)
+def test_set_up_brings_the_packages_of_jobs_in_a_network(tmp_path: Path, variables: dict[str, str], made: str) -> None:
+    """Without them no workflow could synthesize the stacks."""
+    (called := tmp_path / "called").touch()
+    (make := tmp_path / "make").write_text(f'#!/bin/sh\necho "$*" >> {called}\n')
+    make.chmod(0o755)
+    setup = yaml.safe_load((REPOSITORY / ".github/actions/setup/action.yml").read_text())
+    script = next(found for found in setup["runs"]["steps"] if "make wheels" in found.get("run", ""))
+    assert script["shell"] == "bash"
+    done = subprocess.run(
+        Step(script["run"], "bash").command(),
+        cwd=REPOSITORY,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert called.read_text() == made
 
 
 def test_what_is_inside_is_listed_with_its_hashes() -> None:
