@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _OF_REPOSITORY = ("AWS_REGION", "AWS_DIFF_ROLE_ARN", "AWS_TRAIN_ROLE_ARN", "AWS_LOOKUP_ROLE_ARN")
 _OF_ENVIRONMENT = "AWS_DEPLOY_ROLE_ARN"
+_DEV = "dev"
 _REVIEWED = "prod"
 _PROTECTION = {
     "required_status_checks": None,
@@ -66,7 +67,11 @@ def examine_github(settings: Settings, environments: Sequence[Settings]) -> Iter
     yield _asked_of("GitHub token subject", partial(_subject, api, settings, repository))
     yield _default_branch(settings, repository)
     yield _asked_of("GitHub branch protection", partial(_protection, api, settings))
-    yield _asked_of("GitHub variables", partial(_variables, api, settings))
+    # Its variables are of dev: the workflows that read them look at no other environment.
+    dev = next(
+        (of for of in environments if of.environment == _DEV and of.github.repository == github.repository), None
+    )
+    yield _asked_of("GitHub variables", partial(_variables, api, dev or settings))
     for environment in environments:
         yield from _environment(api, environment, github.repository, github.branch)
 
@@ -256,11 +261,17 @@ def _deploy_role(api: GitHub, settings: Settings, repository: str) -> Check:
     role = f"{settings.prefix}-github-deploy"
     setting = f"gh variable set {_OF_ENVIRONMENT} --repo {repository} --env {environment} --body VALUE"
     cure = f"{setting} (output DeployRoleArn of the stack {settings.stack_name('github')})"
-    value = _values(api, f"/environments/{environment}/variables").get(_OF_ENVIRONMENT, "")
+    values = _values(api, f"/environments/{environment}/variables")
+    value = values.get(_OF_ENVIRONMENT, "")
     if not value:
         return Check(name, "missing", f"not set: {_OF_ENVIRONMENT}", cure)
     if value.rpartition("/")[2] != role:
         return Check(name, "missing", f"{_OF_ENVIRONMENT} is {value}, not the role {role}", cure)
+    region = values.get("AWS_REGION") or _values(api, "/actions/variables").get("AWS_REGION", settings.region)
+    if region != settings.region:
+        words = f"jobs of {environment} get AWS_REGION {region}, but its settings deploy to {settings.region}"
+        wanted = f"gh variable set AWS_REGION --repo {repository} --env {environment} --body {settings.region}"
+        return Check(name, "missing", words, wanted)
     return Check(name, "good", _OF_ENVIRONMENT)
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from binventory.cli import run
 from binventory.core.errors import Exit
+from stacks.settings import Settings, load
 
 SECRET = "ghp_for-tests"
 BASE = "/repos/acme/bins"
@@ -253,6 +254,18 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "not the role binventory-prod-github-deploy",
         "--env prod",
     ),
+    "another region in prod": (
+        {
+            f"{ENVIRONMENT}/variables": listing(
+                "variables",
+                variable("AWS_DEPLOY_ROLE_ARN", f"{ROLE}-prod-github-deploy"),
+                variable("AWS_REGION", "eu-west-1"),
+            )
+        },
+        "GitHub environment prod: variables",
+        "jobs of prod get AWS_REGION eu-west-1, but its settings deploy to us-east-1",
+        "gh variable set AWS_REGION --repo acme/bins --env prod --body us-east-1",
+    ),
     "no role to deploy": (
         {f"{ENVIRONMENT}/variables": listing("variables")},
         "GitHub environment prod: variables",
@@ -349,6 +362,27 @@ def test_a_subject_of_names_is_trusted_with_the_numbers_or_without(
         monkeypatch.delenv(f"BINVENTORY_GITHUB__{name}")
     code, found = checks()
     assert (code, found["GitHub token subject"]["state"]) == (Exit.OK, "good")
+
+
+@pytest.mark.parametrize("env", ["dev", "prod"])
+def test_an_environment_in_another_region_needs_its_variable(
+    github: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, env: str
+) -> None:
+    """With that of the repository, the smoke test of prod would look in dev's region and take the deployment back."""
+
+    def settings_of(name: str) -> Settings:
+        found = load(name)
+        return found.model_copy(update={"region": "eu-west-1"}) if name == "prod" else found
+
+    monkeypatch.setattr("binventory.cli.doctor.settings_of", settings_of)
+    assert run(["doctor", "--github", "--json", "--env", env]) == Exit.NOT_READY
+    missing = [check for check in json.loads(capsys.readouterr().out) if check["state"] == "missing"]
+    assert [check["name"] for check in missing] == ["GitHub environment prod: variables"]
+    assert missing[0]["cure"] == "gh variable set AWS_REGION --repo acme/bins --env prod --body eu-west-1"
+    answer = github.answers[f"{BASE}/environments/prod/variables"]
+    answer["variables"].append(variable("AWS_REGION", "eu-west-1"))
+    answer["total_count"] = 2
+    assert run(["doctor", "--github", "--json", "--env", env]) == Exit.OK
 
 
 def test_a_ruleset_protects_a_branch_and_an_organisation_gives_variables(github: Site, checks: Any) -> None:
