@@ -497,8 +497,7 @@ def test_the_app_takes_the_environment_that_the_commands_take(
     # Node, which reads the context from the environment, has started already.
     monkeypatch.setattr(cdk, "App", partial(cdk.App, context=context))
     monkeypatch.setattr(application, "build", lambda _, settings: built.append(settings.environment))
-    monkeypatch.setattr(application, "add_policies", lambda _: None)
-    assert application.main() == 0
+    assert application.main(policies=False) == 0
     assert built == [expected]
 
 
