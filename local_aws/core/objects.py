@@ -92,6 +92,11 @@ class ObjectStore:
         where = S3Uri.parse(uri)
         self._store(source, where.bucket, where.key, key)
 
+    def delete(self, uri: str) -> None:
+        """Delete one object; one that is gone is no error."""
+        where = S3Uri.parse(uri)
+        self._client.delete_object(Bucket=where.bucket, Key=where.key)
+
     def upload_tree(self, directory: Path, uri: str, key: str | None = None) -> list[str]:
         """Upload every file in `directory` below the prefix, joined by `/`; returns the keys, sorted."""
         where = S3Uri.parse(uri)

@@ -19,8 +19,9 @@ _State = tuple[int, int]
 class CheckpointSync:
     """Synchronises `folder` with `uri`: downloads once at the start, then uploads what the job writes.
 
-    As on AWS, nothing is deleted in S3, and the prefix is plain text: without a `/` at its end it also matches the
-    checkpoints of jobs whose names start the same.
+    As on AWS, what the job deletes in its folder is deleted in S3, and what others write to S3 meanwhile does not come.
+    The prefix is plain text: without a `/` at its end it also matches the checkpoints of jobs whose names start the
+    same. https://docs.aws.amazon.com/sagemaker/latest/dg/model-checkpoints.html
 
     Args:
         objects: S3, with the rights of the job's role.
@@ -68,12 +69,14 @@ class CheckpointSync:
         left = self._states()
         self._failed = {path: why for path, why in self._failed.items() if path in left}
         self._upload(left)
+        self._delete_all_but(left)
 
     def _run(self) -> None:
         while not self._ended.wait(_SYNC_SECONDS):
             now = self._states()
             # A file that is still written must not be uploaded in part, so it must look the same twice.
             self._upload({path: state for path, state in now.items() if self._seen.get(path) == state})
+            self._delete_all_but(now)
             self._seen = now
 
     def _states(self) -> dict[Path, _State]:
@@ -87,13 +90,26 @@ class CheckpointSync:
                 continue  # renamed or deleted since it was listed
         return states
 
+    def _address(self, path: Path) -> str:
+        return f"{self._uri.rstrip('/')}/{path.relative_to(self._folder).as_posix()}"
+
+    def _delete_all_but(self, states: dict[Path, _State]) -> None:
+        """Delete in S3 what was there and is no longer in the folder."""
+        for path in [path for path in self._uploaded if path not in states]:
+            del self._uploaded[path]
+            try:
+                self._objects.delete(self._address(path))
+            except (ClientError, BotoCoreError) as error:
+                # AWS does not document what it does then.
+                self._say(f"checkpoint {path.relative_to(self._folder).as_posix()} was not deleted in S3: {error}")
+
     def _upload(self, states: dict[Path, _State]) -> None:
         for path, state in states.items():
             if self._uploaded.get(path) == state:
                 continue
             name = path.relative_to(self._folder).as_posix()
             try:
-                self._objects.upload_file(path, f"{self._uri.rstrip('/')}/{name}")
+                self._objects.upload_file(path, self._address(path))
                 self._uploaded[path] = state
                 self._failed.pop(path, None)
             except FileNotFoundError:

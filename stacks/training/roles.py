@@ -89,6 +89,9 @@ class PipelineRoles(Construct):
         # Its code is the largest and reaches the package index: it writes neither shards nor what is served.
         embed = _of_each_execution("embed"), _of_each_execution(f"ingest/{REPORT}/{EMBED_CHECKPOINTS}")
         yield permissions.write_objects(data, *embed, CHECKPOINTS_PREFIX)
+        # SageMaker deletes in S3 what a job deletes in its folder: without the right all checkpoints of a training
+        # would stay, and come into the volume of the job that continues.
+        yield allow(["s3:DeleteObject"], [f"{data}/{CHECKPOINTS_PREFIX}/*/step-*"])
         yield permissions.write_objects(models, _of_each_execution("tune"), _of_each_execution("train"))
         yield permissions.list_objects(models, EXECUTIONS_PREFIX)
         weights = access.settings.training.weights

@@ -259,6 +259,36 @@ def test_a_reclaimed_spot_job_goes_on_from_its_checkpoint(client: ClientFactory,
     assert any(line == "starts at 2" for line in log_lines(client, LOG_GROUP, "spot"))
 
 
+def test_a_checkpoint_that_the_job_deletes_is_deleted_in_s3(client: ClientFactory) -> None:
+    """Also one that it has found there; what others write meanwhile stays and does not come into the job."""
+    script = """
+        import os, pathlib, time
+        import boto3
+        folder = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"], "checkpoints")
+        s3 = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+        (folder / "step-1").write_text("1")
+        s3.put_object(Bucket="rotated", Key="run/of-others", Body=b"x")
+        listed = lambda: {each["Key"] for each in s3.list_objects_v2(Bucket="rotated").get("Contents", [])}
+        while "run/step-1" not in listed():
+            time.sleep(0.1)
+        (folder / "step-0").unlink()
+        (folder / "step-1").unlink()
+        (folder / "step-2").write_text("2")
+        while listed() != {"run/step-2", "run/of-others"}:
+            time.sleep(0.1)
+        assert not (folder / "of-others").exists()
+        (folder / "step-3").write_text("3")
+        (folder / "step-2").unlink()
+    """
+    client("s3").create_bucket(Bucket="rotated")
+    client("s3").put_object(Bucket="rotated", Key="run/step-0", Body=b"0")
+    start(client, "rotated", script, CheckpointConfig={"S3Uri": "s3://rotated/run/"})
+    job = finished_training(client, "rotated")
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    left = client("s3").list_objects_v2(Bucket="rotated")["Contents"]
+    assert [item["Key"] for item in left] == ["run/of-others", "run/step-3"], "the end is no interval"
+
+
 def test_a_checkpoint_that_is_not_uploaded_is_in_the_log_and_fails_the_job(client: ClientFactory) -> None:
     """Its bucket goes while the job runs; a file that the script removes again is no matter."""
     client("s3").create_bucket(Bucket="going")

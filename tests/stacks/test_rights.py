@@ -34,6 +34,11 @@ UNWITNESSED = [
         "SageMaker lists what it copies, and S3 denies absent keys without it; the local AWS does the latter only.",
     ),
     (
+        "RolesTraining",
+        "statement s3:DeleteObject",
+        "A training deletes the third last checkpoint, and that of a rehearsal is over with the second.",
+    ),
+    (
         "RolesEvaluate",
         "s3:GetObject",
         "The local AWS keeps what an earlier job has downloaded, and fetches it once for all.",

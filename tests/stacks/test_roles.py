@@ -104,7 +104,9 @@ def test_jobs_write_their_own_results_and_nothing_that_another_step_made() -> No
             if f"{bucket}Bucket" in resource
         }
         assert found == expected, role
-        assert not _resources_of(_policy(template, role), "s3:DeleteObject"), role
+        deleted = {resource.partition("/")[2] for resource in _resources_of(_policy(template, role), "s3:DeleteObject")}
+        # SageMaker deletes those checkpoints that a training deletes in its folder, which are the older ones.
+        assert deleted == ({"checkpoints/*/step-*"} if role == "RolesTrainingPolicy" else set()), role
 
 
 def test_no_job_writes_what_was_sealed_and_no_machine_what_an_execution_made() -> None:
