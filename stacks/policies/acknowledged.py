@@ -18,6 +18,7 @@ ACCEPTED_WILDCARDS = {
     r".*/(executions|checkpoints)/ec2-\*/\*": "The command line numbers the runs on EC2.",
     r".*:s3:::[\w.-]+/[\w./-]*\*": "Photos under the prefix that settings name.",
     r".*/checkpoints/ec2-\*/train/step-\*\.safetensors": "Runs are numbered; a digest names a checkpoint.",
+    r".*/checkpoints/\*/step-\*": "SageMaker numbers executions and names trials; a digest names a checkpoint.",
     r".*:log-stream:\*": "The service chooses the names of log streams; the group is named.",
     r".*:log-group:/aws/sagemaker/\w+(/[\w-]+)?:\*": "Events of the log groups that SageMaker prescribes.",
     r".*:(training|processing|hyper-parameter-tuning)-job/(\*-\w+-)?\*": "SageMaker names the jobs of a pipeline.",
