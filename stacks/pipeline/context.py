@@ -55,6 +55,15 @@ class PipelineContext:
         return join(f"s3://{self.model_bucket}/executions", EXECUTION_ID, *path, on="/")
 
     @property
+    def reuse_days(self) -> int:
+        """Days for which a step's results are reused; 0: never.
+
+        S3 deletes them after `storage.executions_expire_days`. An execution that takes them may read them until its
+        end, so they must have as many days left as its time limits allow.
+        """
+        return max(0, self.settings.storage.executions_expire_days - self.settings.longest_execution_days)
+
+    @property
     def tags(self) -> list[dict[str, str]]:
         """Tags of every job, as the API takes them. The stack's tags do not reach jobs: SageMaker creates them."""
         return [{"Key": key, "Value": value} for key, value in self.settings.all_tags.items()]

@@ -50,7 +50,7 @@ def embed_step(context: PipelineContext) -> PipelineStep:
         type=StepType.TRAINING,
         description="Runs the frozen backbone once over every photo and writes features",
         arguments=job.render(context),
-        cache_days=context.settings.storage.executions_expire_days - 1,
+        cache_days=context.reuse_days,
         retries=JOB_RETRIES,
     )
 

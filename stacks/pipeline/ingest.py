@@ -49,7 +49,7 @@ def ingest_step(context: PipelineContext) -> PipelineStep:
         description="Checks and resizes the photos, splits them by blocks of ids and writes shards",
         arguments=job.render(context),
         # Equal listing, code and limits give equal shards: the longest step need not run again.
-        cache_days=context.settings.storage.executions_expire_days - 1,
+        cache_days=context.reuse_days,
         retries=JOB_RETRIES,
     )
 

@@ -5,6 +5,7 @@ All values are checked before the first construct is built: a wrong one costs a 
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Literal
 
@@ -17,7 +18,14 @@ from stacks.settings.ec2 import Ec2Settings
 from stacks.settings.file import SettingsFile
 from stacks.settings.github import GithubSettings
 from stacks.settings.instances import Processor, Region, processor_of
-from stacks.settings.jobs import EmbedSettings, EvaluationSettings, JobSettings, MachineSettings, supported_precision
+from stacks.settings.jobs import (
+    EmbedSettings,
+    EvaluationSettings,
+    JobSettings,
+    MachineSettings,
+    SpotJobSettings,
+    supported_precision,
+)
 from stacks.settings.money import MoneySettings
 from stacks.settings.monitoring import MonitoringSettings
 from stacks.settings.network import NetworkSettings
@@ -40,6 +48,9 @@ _RESERVED_BY_S3 = ("xn--", "sthree-", "amzn-s3-demo-")
 # What the key of a tag may be on a machine that reads its tags from the instance metadata, as those of ec2.enabled do:
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/work-with-tags-in-IMDS.html
 _IN_METADATA = re.compile(r"(?!(\.|\.\.|_index)$)[A-Za-z0-9+=,._:@-]+")
+_DAY_MINUTES = 24 * 60
+_WORKING = ("ingest", "embed", "training", "tuning")
+"""What bounds the time of an execution, beside its evaluation."""
 
 
 class Settings(BaseSettings):
@@ -132,6 +143,25 @@ class Settings(BaseSettings):
                 field=f"{info.field_name}.{field}",
                 value=arn,
                 account=account,
+            )
+        return value
+
+    @field_validator("evaluation")
+    @classmethod
+    def _check_results_outlive_the_execution(
+        cls, value: EvaluationSettings, info: ValidationInfo
+    ) -> EvaluationSettings:
+        if not {"storage", *_WORKING} <= set(info.data):
+            return value
+        storage: StorageSettings = info.data["storage"]
+        days = _longest_days(evaluation=value, **{name: info.data[name] for name in _WORKING})
+        if storage.executions_expire_days < days:
+            raise wrong_setting(
+                "must be at least {days}: within its time limits an execution may take so long, and S3 would delete "
+                "its shards and features meanwhile",
+                field="storage.executions_expire_days",
+                value=storage.executions_expire_days,
+                days=days,
             )
         return value
 
@@ -314,6 +344,11 @@ class Settings(BaseSettings):
         return f"{self.project}-{self.environment}"
 
     @property
+    def longest_execution_days(self) -> int:
+        """Days, rounded up, that an execution may take when each job waits and works to its limits."""
+        return _longest_days(evaluation=self.evaluation, **{name: getattr(self, name) for name in _WORKING})
+
+    @property
     def continues_on_demand(self) -> bool:
         """Whether further pipelines continue executions that spot capacity keeps failing."""
         return self.training.on_demand_after_reclaims > 0
@@ -339,3 +374,20 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment variables take precedence over the file, which the subclass in `load` names."""
         return (init_settings, env_settings, SettingsFile(settings_cls))
+
+
+def _longest_days(
+    *,
+    ingest: JobSettings,
+    embed: EmbedSettings,
+    training: TrainingSettings,
+    tuning: TuningSettings,
+    evaluation: EvaluationSettings,
+) -> int:
+    def minutes(job: SpotJobSettings) -> int:
+        again = job.max_runtime_minutes if training.on_demand_after_reclaims else 0
+        return (job.max_wait_minutes if job.spot else job.max_runtime_minutes) + again
+
+    searching = math.ceil(tuning.jobs / tuning.parallel_jobs) * minutes(training)
+    working = minutes(embed) + searching + minutes(training)
+    return math.ceil((ingest.max_runtime_minutes + working + evaluation.max_runtime_minutes) / _DAY_MINUTES)

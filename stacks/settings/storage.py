@@ -21,7 +21,8 @@ class StorageSettings(Section):
     retain: bool
     """Keep buckets and their contents when the stack is destroyed."""
     executions_expire_days: int = Field(ge=1, le=3650)
-    """Age at which the shards and features of a pipeline execution are deleted; they can be computed again."""
+    """Age at which the shards and features of a pipeline execution are deleted; they can be computed again. At least as
+    long as the time limits allow an execution to take."""
     checkpoints_expire_days: int = Field(ge=1, le=365)
     """Age at which checkpoints of training jobs are deleted."""
     models_infrequent_access_days: int = Field(ge=30, le=3650)

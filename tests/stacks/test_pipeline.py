@@ -371,6 +371,28 @@ def test_cached_results_are_not_deleted_before_the_cache_forgets_them() -> None:
                 assert int(after.strip("PD")) < expiry
 
 
+@pytest.mark.parametrize(
+    ("environment", "changes", "days"),
+    [
+        ("dev", {}, 29),
+        ("prod", {}, 87),
+        # 2 h of Ingest, 4 of Embed, 60 rounds of 3 and one more, 1 of Evaluate: 8 days.
+        ("dev", {"tuning": {"jobs": 120}}, 22),
+        ("dev", {"storage": {"executions_expire_days": 1}}, 0),
+    ],
+)
+def test_what_an_execution_reuses_stays_until_its_end(environment: str, changes: Any, days: int) -> None:
+    """An execution that took results on their last day but one lost them after a day of waiting for spot capacity."""
+    settings = load(environment)
+    for section, values in changes.items():
+        settings = changed(settings, section, **values)
+    steps = {step["Name"]: step for step in pipeline_definition(synthesize(settings)["Training"])["Steps"]}
+    expected = {"Enabled": True, "ExpireAfter": f"P{days}D"} if days else {"Enabled": False}
+    assert {name: steps[name]["CacheConfig"] for name in ("Ingest", "Embed")} == dict.fromkeys(
+        ("Ingest", "Embed"), expected
+    )
+
+
 def test_the_gate_registers_or_refuses_with_the_reason(definition: Json) -> None:
     gate = named(definition, "Gate")["Arguments"]
     threshold, champion = gate["Conditions"]

@@ -337,6 +337,19 @@ def test_nothing_falls_back_from_spot_that_does_not_run_there(monkeypatch: pytes
         load("dev")
 
 
+def test_an_execution_ends_before_s3_deletes_what_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINVENTORY_STORAGE__EXECUTIONS_EXPIRE_DAYS", "2")
+    assert load("dev").longest_execution_days == 1
+    # On demand again after the wait for spot capacity: two hours more of Embed, one more of Train and of each round.
+    monkeypatch.setenv("BINVENTORY_TRAINING__ON_DEMAND_AFTER_RECLAIMS", "1")
+    assert load("dev").longest_execution_days == 2
+    monkeypatch.delenv("BINVENTORY_TRAINING__ON_DEMAND_AFTER_RECLAIMS")
+    with pytest.raises(
+        InvalidSettingsError, match=r"storage\.executions_expire_days = 2.*\n.*must be at least 3: within"
+    ):
+        load("prod")
+
+
 def test_prod_keeps_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BINVENTORY_STORAGE__RETAIN", "false")
     assert not load("dev").storage.retain
