@@ -28,7 +28,7 @@ from features.frozen_backbone import FrozenBackbone, calibrate_random_backbone, 
 from features.origin import part_digest, settings_digest
 from features.quarantine import Quarantine
 from fitting.ranks import hosts_of_job
-from jobs.container import JobContainer, JobError, checked_output, run_job, write_json
+from jobs.container import JobContainer, JobError, checked_output, leave, run_job, write_json
 from jobs.settings import parse_settings, setting
 from modelling.backbones import FEATURES, INPUT_SIZE, STAGES, Backbone, load_backbone, preprocessing_of
 from modelling.bin_model import BinModel, ModelCard, load_model, read_card, save_model
@@ -320,4 +320,4 @@ def _publish(work: Path, mine: list[Task], tasks: list[Task], output: Path) -> N
 
 
 if __name__ == "__main__":
-    sys.exit(run_job(main))
+    leave(run_job(main))

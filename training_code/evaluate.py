@@ -7,7 +7,6 @@ evaluation.json, answers.jsonl and evaluation.html into evaluation/.
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +27,7 @@ from evaluation.report import write_report
 from evaluation.served_model import Logits, ServedModel, probabilities_of
 from ingestion.split import block_of
 from jobs.archive import open_archive, write_archive
-from jobs.container import JobContainer, JobError, checked_output, run_job
+from jobs.container import JobContainer, JobError, checked_output, leave, run_job
 from jobs.lineage import code_fingerprint, data_fingerprint
 from jobs.settings import parse_settings, setting
 from modelling.bin_model import ModelCard, load_model
@@ -320,4 +319,4 @@ def _write_model(folder: Path, graph: Path, description: dict[str, Any]) -> dict
 
 
 if __name__ == "__main__":
-    sys.exit(run_job(main, JobContainer()))
+    leave(run_job(main, JobContainer()))
