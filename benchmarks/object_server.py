@@ -46,6 +46,9 @@ _ITEM: Final = f"""        "SKU": {{
             "weight": {_SIDE},
             "width": {_SIDE}
         }}"""
+_INVALID_RANGE: Final = (
+    b"<Error><Code>InvalidRange</Code><Message>The requested range is not satisfiable</Message></Error>"
+)
 _SLOW_DOWN: Final = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 
 
@@ -203,6 +206,9 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None
         first, _, last = (wanted or "bytes=0-").removeprefix("bytes=").partition("-")
         start, end = int(first), min(int(last) + 1 if last else found.size, found.size)
+        if wanted and start >= found.size:
+            self._send(416, "Range Not Satisfiable", [_INVALID_RANGE], content_type="application/xml")
+            return 0
         body = [found.body, found.tail]
         if (start, end) != (0, found.size) or fault in (Fault.FLIP, Fault.DROP):
             part = (found.body + found.tail)[start:end]

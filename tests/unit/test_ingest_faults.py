@@ -137,17 +137,23 @@ def test_a_missing_bucket_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_photos_that_vanish_or_change_after_the_listing_are_quarantined(tmp_path: Path) -> None:
     objects = bucket()
     gone, changed = "bin-images/00204.jpg", "bin-images/00301.jpg"
+    # S3 has no range of an object without bytes.
+    emptied = "bin-images/00402.jpg", "metadata/00503.json"
 
     def meddle(key: str, _: int) -> Fault | None:
         if key != LISTING:
             server.objects.pop(gone, None)
             server.objects[changed] = Stored(b"", jpeg(777), "0" * 32)
+            server.objects.update(dict.fromkeys(emptied, Stored(b"", b"", hashlib.md5(b"").hexdigest())))
         return None
 
     with ObjectServer(objects, fault=meddle) as server:
         assert ingest(server, tmp_path) == 0
     rows = [json.loads(line) for path in (tmp_path / "report").glob("quarantine-*") for line in path.open()]
-    assert {row["id"]: row["reason"] for row in rows} == {"00204": "photo_missing", "00301": "changed_while_reading"}
+    assert {row["id"]: row["reason"] for row in rows} == {
+        "00204": "photo_missing",
+        **dict.fromkeys(("00301", "00402", "00503"), "changed_while_reading"),
+    }
 
 
 def test_twins_are_found_where_tags_are_not_content_sums(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ _RESUMED: Final = 256 * 1024
 _CHUNK: Final = 64 * 1024
 _FILE: Final = "file://"
 _STATUS: Final = re.compile(r"status code: (\d{3})")
+_NO_SUCH_RANGE: Final = 416
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -202,8 +203,7 @@ class BinSource:
                 # After a damaged answer the download starts anew.
                 received.clear()
             else:
-                # A range request is one exchange with the event loop, a plain one is two: half the CPU a file.
-                data = bytes(await obstore.get_range_async(self._store, path, start=0, end=found.size))
+                data = await self._range(path, found.size)
             if len(data) != found.size or (verify and md5_of(data) != found.etag):
                 if await self._is_changed(path, found):
                     raise Changed(f"{path} is no longer what was listed")
@@ -214,6 +214,16 @@ class BinSource:
             return await self._persist(path, once) if found.size else b""
         except FileNotFoundError:
             return None
+
+    async def _range(self, path: str, size: int) -> bytes:
+        """The first bytes of an object, as many as it has. S3 has no range of one that is empty by now."""
+        try:
+            # A range request is one exchange with the event loop, a plain one is two: half the CPU a file.
+            return bytes(await obstore.get_range_async(self._store, path, start=0, end=size))
+        except BaseError as error:
+            if _status(error) != _NO_SUCH_RANGE:
+                raise
+            return b""
 
     async def _receive(self, path: str, found: ListedObject, received: bytearray) -> None:
         """Download the rest after the bytes `received` so far; when the connection drops, the next try continues there.
@@ -256,8 +266,7 @@ class BinSource:
 
     def _weigh(self, path: str, error: Exception) -> None:
         """Slow down after an error that may pass. Raises SourceError for a request that the server never accepts."""
-        status = _STATUS.search(str(error))
-        code = int(status.group(1)) if status else 0
+        code = _status(error)
         if 400 <= code < 500 and code not in (408, 429):
             raise SourceError(f"{self.url}{path} was refused: {_first_line(error)}") from error
         self.limit.slowed()
@@ -385,6 +394,12 @@ def _page_of_any_keys(at: _Bucket, folder: str, after: str) -> list[ListedObject
     except (BotoCoreError, ClientError) as error:
         raise SourceError(f"s3://{at.name}/{start} cannot be listed: {_first_line(error)}") from error
     return [ListedObject(each["Key"][len(start) :], each["Size"], bare_tag(each.get("ETag"))) for each in found]
+
+
+def _status(error: Exception) -> int:
+    """The status of S3's answer in an error of the object store's client; 0 without one."""
+    found = _STATUS.search(str(error))
+    return int(found.group(1)) if found else 0
 
 
 def _denied(url: str, path: str) -> str:
