@@ -3,7 +3,7 @@
     python examples/count_list.py https://sqs.us-east-1.amazonaws.com/123456789012/counts count_list.csv
 
 An EventBridge rule puts the events into an SQS queue; this takes them out and adds a line for each SKU of each bin. It
-needs boto3 only. docs/disagreement.schema.json describes the events.
+needs boto3 and credentials only. docs/disagreement.schema.json describes the events.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import csv
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,7 +131,7 @@ def main() -> int:
         counts = CountList(arguments.list)
     except ListError as error:
         parser.error(str(error))
-    sqs = boto3.client("sqs")
+    sqs = boto3.client("sqs", region_name=region_of(arguments.queue))
     added = again = untrusted = refused = 0
     for message in messages(sqs, arguments.queue):
         try:
@@ -152,6 +153,12 @@ def main() -> int:
         f"majority, {refused} not understood"
     )
     return 1 if refused else 0
+
+
+def region_of(queue: str) -> str | None:
+    """The region in the URL of a queue; None where it has none, as in the local AWS: then AWS_REGION counts."""
+    found = re.match(r"https://sqs\.([a-z0-9-]+)\.amazonaws\.com/", queue)
+    return found[1] if found else None
 
 
 def inert(value: Any) -> Any:

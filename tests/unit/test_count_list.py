@@ -47,6 +47,22 @@ def test_a_file_with_other_columns_is_refused_and_stays(
     assert path.read_text() == text
 
 
+def test_the_region_is_that_of_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a shell without a region, as a scheduled job has, it ended with NoRegionError."""
+    asked: list[str | None] = []
+
+    def client(_: str, *, region_name: str | None) -> Any:
+        asked.append(region_name)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("boto3.client", client)
+    for queue in ("https://sqs.eu-west-1.amazonaws.com/123456789012/counts", "http://localhost:4566/1/counts"):
+        monkeypatch.setattr(sys, "argv", ["count_list.py", queue, str(tmp_path / "counts.csv")])
+        with pytest.raises(ConnectionRefusedError):
+            main()
+    assert asked == ["eu-west-1", None]
+
+
 def test_an_empty_file_becomes_a_list(tmp_path: Path) -> None:
     path = tmp_path / "counts.csv"
     path.touch()

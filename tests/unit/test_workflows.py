@@ -314,6 +314,16 @@ def test_a_training_reports_only_what_it_has_started(tmp_path: Path, script: str
     assert {found["if"] for found in job["steps"][at + 1 :]} == {"always() && steps.train.outputs.execution != ''"}
 
 
+@pytest.mark.parametrize("status", [0, 1])
+def test_the_night_closes_its_list_of_leftovers(tmp_path: Path, status: int) -> None:
+    """Left open, the list took in the cost that follows in the summary."""
+    environment = commands(tmp_path, f"echo bucket left; exit {status}")
+    script = step("nightly", "Look for leftovers").command()
+    done = subprocess.run(script, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert (tmp_path / "github_step_summary").read_text() == "### Leftovers\n```\nbucket left\n```\n"
+
+
 @pytest.mark.parametrize("workflow", [path.stem for path in WORKFLOWS])
 def test_a_step_fails_when_a_command_before_a_pipe_fails(workflow: str) -> None:
     for name, found in run_steps(workflow):
