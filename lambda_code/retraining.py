@@ -37,7 +37,12 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     if not started:
         objection = _objection(variables, executions)
         if objection:
-            tell(topic, f"{pipeline}: drift, not retrained", f"The photos have drifted, but {objection}.")
+            tell(
+                topic,
+                f"{pipeline}: drift, not retrained",
+                f"The photos have drifted, but {objection}. An alarm calls once, so nothing starts later by itself "
+                f"while the drift lasts.\n\nTo train when that is over: {command_of(pipeline, 'train')}",
+            )
             return FunctionReport("left", objection).logged()
         started = client("sagemaker").start_pipeline_execution(
             PipelineName=pipeline,

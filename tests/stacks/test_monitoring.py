@@ -373,6 +373,8 @@ def test_an_alarm_starts_one_execution_and_no_other_soon(
     again = rings(at="2026-11-21T12:00:00Z")
     assert again["outcome"] == "left"
     assert "still running" in again["reason"] or "less than 7" in again["reason"]
+    # CloudWatch repeats no action while an alarm lasts.
+    assert "nothing starts later by itself" in said[1] and said[1].endswith(command_of(endpoint.name, "train"))
     assert len(executions(endpoint)) == 1
 
 
