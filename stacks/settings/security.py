@@ -30,5 +30,5 @@ class SecuritySettings(Section):
     """CloudFormation refuses to delete the stacks. To destroy them, deploy them without this first."""
     customer_keys: bool = False
     """Customer-managed KMS keys, one for data, one for alerts and logs, instead of AWS's keys. They encrypt buckets,
-    volumes of jobs and endpoint, topics and log groups; not the disk of a machine on EC2. Each costs 1 USD a month and
-    a little a request."""
+    volumes of jobs and endpoint, topics and log groups; not the disk of a machine on EC2. Each costs 1 USD a month, 1
+    USD more after it was rotated, which is each year, and a little a request."""
