@@ -16,7 +16,7 @@ ACCEPTED_WILDCARDS = {
     r".*/executions/(listings|seals)/\*": "Listings are named after their contents, seals after addresses.",
     r".*/executions/\*/ingest/\*/digests\.json": "The lists of shards: SageMaker numbers the executions.",
     r".*/(executions|checkpoints)/ec2-\*/\*": "The command line numbers the runs on EC2.",
-    r".*:s3:::[\w.-]+/[\w./-]*\*": "Photos under the prefix that settings name.",
+    r".*:s3:::[\w.-]+/[^*]*\*": "Photos under the prefix that settings name, which may have any other character.",
     r".*/checkpoints/ec2-\*/train/step-\*\.safetensors": "Runs are numbered; a digest names a checkpoint.",
     r".*/checkpoints/\*/step-\*": "SageMaker numbers executions and names trials; a digest names a checkpoint.",
     r".*:log-stream:\*": "The service chooses the names of log streams; the group is named.",

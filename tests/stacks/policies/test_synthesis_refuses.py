@@ -71,6 +71,18 @@ def test_the_shipped_app_passes_every_pack_and_the_workflow_reports_it(repositor
     assert "failure" not in reported
 
 
+def test_photos_at_any_address_that_the_settings_take_pass_every_pack(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A data lake names its folders `site=hall1`, which ended in a finding about a wildcard and no cure."""
+    monkeypatch.setenv("BINVENTORY_DATA__PHOTOS_URI", "s3://lake/site=hall 1/2026+new Größe/")
+    monkeypatch.setenv("BINVENTORY_DATA__LABELS_URI", "s3://lake/site=hall 1/labels (new).csv")
+    monkeypatch.setenv("BINVENTORY_BATCH__PHOTOS_URIS", '["s3://lake/site=hall2/"]')
+    monkeypatch.setenv("BINVENTORY_TRAINING__WEIGHTS", "s3://lake/model=resnet50/weights.pth")
+    done = synthesize(repository, tmp_path, "pass")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 # What somebody might add, with the rule of ours that refuses it and a word of the cure that is printed.
 PLANTED = {
     "sagemaker.CfnModel(stack, 'Open', execution_role_arn='arn:aws:iam::123456789012:role/r')": (
