@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
@@ -46,6 +47,7 @@ CREATE TABLE IF NOT EXISTS lines (
     PRIMARY KEY (image_id, sku)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS model (document TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS runs (began TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS by_rank ON bins (state, recorded_probability, image_id);
 """
 
@@ -119,6 +121,15 @@ class Filters:
     top: int | None = None
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """What earlier runs of an audit have compared or set aside, and a later one does not look at again."""
+
+    bins: int
+    began: str
+    """When the first of them began, as 2026-11-30 07:00 UTC; "" where that is not known."""
+
+
 class AuditDatabase:
     """Opened for one audit; every method may be called again after a crash."""
 
@@ -144,6 +155,7 @@ class AuditDatabase:
             with self._connection:
                 self._connection.execute("DELETE FROM facts")
                 self._connection.execute("DELETE FROM model")
+                self._connection.execute("DELETE FROM runs")
             known = {}
         if not known:
             with self._connection:
@@ -183,6 +195,19 @@ class AuditDatabase:
             self._connection.execute("DELETE FROM model")
             self._connection.execute("INSERT INTO model VALUES (?)", (json.dumps(model.to_json()),))
         return model
+
+    def earlier(self) -> Earlier | None:
+        """What earlier runs have done; None before the first."""
+        query = "SELECT COUNT(*) FROM bins WHERE reason IS NULL OR reason != ?"
+        bins = int(self._connection.execute(query, (JOB_FAILED,)).fetchone()[0])
+        began = self._connection.execute("SELECT MIN(began) FROM runs").fetchone()[0]
+        return Earlier(bins, began or "") if bins else None
+
+    def note_run(self) -> None:
+        """Remember that a run begins now."""
+        with self._connection:
+            now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+            self._connection.execute("INSERT INTO runs VALUES (?)", (now,))
 
     def holds(self, image_id: str) -> bool:
         """Whether this bin is done: one that a failed job has no answer for is not, so the next run asks again."""

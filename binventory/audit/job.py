@@ -14,7 +14,7 @@ from binventory.audit import folder
 from binventory.audit.batches import LARGE, TransformJobs, audit_in_batches
 from binventory.audit.counters import Counter, EndpointCounter, Pace
 from binventory.audit.csv_records import Columns, CsvRecords
-from binventory.audit.database import AuditDatabase, Disagreement, Filters
+from binventory.audit.database import AuditDatabase, Disagreement, Earlier, Filters
 from binventory.audit.events import require_bus, send_events
 from binventory.audit.files import FORMATS, Written, write_files
 from binventory.audit.model import AuditModel, model_of_endpoint, model_of_evaluation, model_of_package
@@ -42,6 +42,7 @@ from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from binventory.core.remains import Left
+from binventory.core.words import counted
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Progress:
     failed: Callable[[str], None] = lambda sentence: None
     """Called with a sentence about a transform job that failed with answers for only some of its photos."""
     unknown: Callable[[str], None] = lambda sentence: None
-    """Called before the first request with what could not be looked at."""
+    """Called before the first request with what could not be looked at, or is not looked at again."""
     audited: Callable[[int], None] = lambda count: None
     drawn: Callable[[int], None] = lambda count: None
     sent: Callable[[int], None] = lambda count: None
@@ -157,13 +158,26 @@ def run_audit(request: Request, connect: Callable[[], Aws], progress: Progress |
         identity = _identity(request, store, counter)
         ledger = stack.enter_context(closing(AuditDatabase(request.output / folder.LEDGER, identity)))
         model = ledger.remember_model(_model(request, aws, counter))
+        earlier = ledger.earlier()
+        if earlier is not None:
+            heard.unknown(_not_again(earlier))
+
+        def begin() -> None:
+            begun()
+            ledger.note_run()
+
         try:
-            _count(request, bins, total, store, counter, ledger, heard, begun)
+            _count(request, bins, total, store, counter, ledger, heard, begin)
         finally:
             for remains in counter.remains() if isinstance(counter, EndpointCounter) else ():
                 heard.left(remains)
         summary = summarise(
-            ledger, model=model, identity=identity, filters=request.filters, classes=len(request.scope.classes)
+            ledger,
+            model=model,
+            identity=identity,
+            filters=request.filters,
+            classes=len(request.scope.classes),
+            earlier=earlier,
         )
         audit = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
         origin = Origin(store.address, model.package)
@@ -182,6 +196,15 @@ def run_audit(request: Request, connect: Callable[[], Aws], progress: Progress |
             )
         folder.tidy(request.output)
     return Result(summary, written.files, written.removed, events)
+
+
+def _not_again(earlier: Earlier) -> str:
+    """What an earlier run has found stands, whatever has become of its photos and records."""
+    since = f" since {earlier.began}" if earlier.began else ""
+    return (
+        f"{counted(earlier.bins, 'bin')} of an earlier run{since} stand as they are, also where a photo or its "
+        "metadata is another by now: --restart looks at all of them again."
+    )
 
 
 def _store(request: Request, aws: Aws | None) -> Store:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from binventory.audit.database import JOB_FAILED, AuditDatabase, Filters, SkuError
+from binventory.audit.database import JOB_FAILED, AuditDatabase, Earlier, Filters, SkuError
 from binventory.audit.estimate import Finds, WrongShare, estimate_wrong_share, expected_finds
 from binventory.audit.model import AuditModel
 
@@ -42,6 +42,8 @@ class Summary:
     """SKUs of which fewer units are expected than recorded, the largest difference first."""
     more: tuple[SkuError, ...]
     """SKUs of which more units are expected than recorded."""
+    earlier: Earlier | None = None
+    """What earlier runs had done, and this one did not look at again; None for the first run."""
 
     @property
     def unanswered(self) -> int:
@@ -63,6 +65,7 @@ def summarise(
     filters: Filters,
     classes: int,
     seed: int = 0,
+    earlier: Earlier | None = None,
 ) -> Summary:
     """Estimate the share of wrong records, judge every record by it, and add up.
 
@@ -91,4 +94,5 @@ def summarise(
         unit_error=ledger.expected_unit_error() if wrong else None,
         fewer=tuple(ledger.sku_errors("fewer", TOP_SKUS)) if wrong else (),
         more=tuple(ledger.sku_errors("more", TOP_SKUS)) if wrong else (),
+        earlier=earlier,
     )

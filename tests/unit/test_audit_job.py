@@ -115,6 +115,26 @@ def test_an_interrupted_audit_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert (once / "disagreements.jsonl").read_bytes() == (tmp_path / "out" / "disagreements.jsonl").read_bytes()
 
 
+def test_a_second_run_says_what_it_does_not_look_at_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same command a week later would show last week's photos as today's."""
+    folder = write_folder(tmp_path / "bins", 12)
+    out, predictions = tmp_path / "out", write_predictions(folder, tmp_path / "p.jsonl")
+    arguments = ["audit", str(folder), "--output", str(out), "--predictions", str(predictions), "--format", "jsonl"]
+    assert run(arguments) == Exit.OK
+    assert "--restart" not in capsys.readouterr().err
+    assert json.loads((out / "summary.json").read_text())["earlier"] is None
+    (folder / "metadata" / "00030.json").write_text('{"EXPECTED_QUANTITY": 5}')
+    assert run(arguments) == Exit.OK
+    said = " ".join(capsys.readouterr().err.split())
+    assert "12 bins of an earlier run since 20" in said and "--restart looks at all of them again" in said
+    found = json.loads((out / "summary.json").read_text())
+    assert found["earlier"]["bins"] == found["counted"] == 12 and found["earlier"]["began"].endswith(" UTC")
+    before = {row["image_id"]: row["recorded"] for row in ranked(out)}
+    assert run([*arguments, "--restart"]) == Exit.OK
+    assert "earlier run" not in capsys.readouterr().err
+    assert {row["image_id"]: row["recorded"] for row in ranked(out)} == {**before, "00030": 5}
+
+
 def test_a_second_audit_in_the_same_folder_is_refused_while_the_first_runs(tmp_path: Path) -> None:
     """Both would pay for the same photos, and the second would take the first one's answers away."""
     folder = write_folder(tmp_path / "bins", 5)
