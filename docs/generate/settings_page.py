@@ -8,7 +8,7 @@ import json
 import textwrap
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from stacks.settings import ENVIRONMENT_PREFIX, Settings, load
 from stacks.settings.instances import BatchInstance, JobInstance, Region, ServingInstance
+from stacks.settings.section import Form
 
 HEAD = f"""# Settings
 
@@ -94,11 +95,16 @@ def _value(settings: Any, path: tuple[str, ...]) -> str:
 
 def _allowed(field: FieldInfo) -> str:
     """Type and bounds in words."""
-    kind = _kind(field.annotation)
+    kind = _form(field.metadata) or _kind(field.annotation)
     bounds = {type(item).__name__: item for item in field.metadata}
     words = {"Ge": "from {0.ge}", "Gt": "above {0.gt}", "Le": "to {0.le}", "Lt": "below {0.lt}"}
     said = [words[name].format(bounds[name]) for name in words if name in bounds]
     return " ".join([kind, *said])
+
+
+def _form(metadata: Sequence[Any]) -> str:
+    """What text of a certain form may be, in words; empty for other types."""
+    return next((item.allowed for item in metadata if isinstance(item, Form)), "")
 
 
 def _kind(annotation: Any) -> str:
@@ -112,11 +118,12 @@ def _kind(annotation: Any) -> str:
             return f"one of the {len(shown)} {_LISTS[arguments]}"
         return " or ".join(shown) if len(shown) <= 4 else "one of " + ", ".join(shown)
     if origin is typing.Annotated:
-        return _kind(arguments[0])
+        return _form(arguments[1:]) or _kind(arguments[0])
     if origin in {typing.Union, types.UnionType}:
         return " or ".join("nothing" if argument is type(None) else _kind(argument) for argument in arguments)
     if origin is tuple:
-        return f"list of {_kind(arguments[0])}"
+        each = _kind(arguments[0])
+        return f"list, each {each}" if "," in each else f"list of {each}"
     if origin is dict:
         return f"{_kind(arguments[1])} by {_kind(arguments[0])}"
     return "group"

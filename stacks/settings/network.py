@@ -43,8 +43,8 @@ class NetworkSettings(Section):
     """`create`: private subnets in two zones, with VPC endpoints for the services that jobs call and without internet
     access. Interface endpoints bill by the hour; `binventory cost` shows it. `existing`: the subnets below."""
     cidr: Cidr = "10.20.0.0/22"
-    """Addresses of a created VPC, a block from /20 to /24 of 10.0.0.0/8. SageMaker asks for two for each machine; each
-    interface endpoint takes one in each zone."""
+    """Addresses of a created VPC. SageMaker asks for two for each machine; each interface endpoint takes one in each
+    zone."""
     endpoints: tuple[InterfaceEndpoint, ...] = (
         "ecr.api",
         "ecr.dkr",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -35,7 +36,14 @@ def distinct(values: tuple[str, ...], what: str) -> tuple[str, ...]:
     return values
 
 
-def matching(pattern: str, allowed: str, *words: str, longest: int | None = None) -> AfterValidator:
+@dataclass(frozen=True)
+class Form(AfterValidator):
+    """A check of text, and what it accepts in words, as docs/settings.md shows it."""
+
+    allowed: str
+
+
+def matching(pattern: str, allowed: str, *words: str, longest: int | None = None) -> Form:
     """Accepts one of the words, or text of a form that is named in words: nobody should have to read a pattern.
 
     Args:
@@ -44,17 +52,18 @@ def matching(pattern: str, allowed: str, *words: str, longest: int | None = None
         longest: the most characters.
     """
     form = re.compile(pattern, re.ASCII)
+    accepted = " or ".join([*words, allowed])
 
     def check(value: str) -> str:
         if value in words:
             return value
         if not form.fullmatch(value):
-            raise wrong_setting("must be {allowed}", allowed=" or ".join([*words, allowed]))
+            raise wrong_setting("must be {allowed}", allowed=accepted)
         if longest is not None and len(value) > longest:
             raise wrong_setting("must have at most {longest} characters", longest=longest)
         return value
 
-    return AfterValidator(check)
+    return Form(check, accepted)
 
 
 S3_URI = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
