@@ -16,7 +16,10 @@ _UNSEEN = "without it the budget sees no costs: no alert, no guard"
 
 
 def examine_tag(aws: Aws) -> Check:
-    """Asks Cost Explorer about the tag. Raises ClientError where the caller may not ask."""
+    """Asks Cost Explorer about the tag. Raises ClientError where the caller may not ask.
+
+    AWS bills a request to its API with a cent: https://aws.amazon.com/aws-cost-management/aws-cost-explorer/faqs/
+    """
     try:
         reply = aws.client("ce").list_cost_allocation_tags(TagKeys=[DEPLOYMENT_TAG], Type="UserDefined")
     except ClientError as error:

@@ -31,7 +31,11 @@ def _table(assembly: Path) -> str:
     costs = estimate(found, known, Workload.of(found.parameters, PHOTOS, found.input_size), traffic=1000)
     worst = f"about {money(costs.execution_expected)} for {PHOTOS:,} photos, at most {money(costs.execution_worst)}"
     steps = [
-        ("`binventory doctor`", "lists what is missing: tools, credentials, quotas", "nothing"),
+        (
+            "`binventory doctor`",
+            "lists what is missing: tools, credentials, quotas",
+            "a cent at most, for a request to Cost Explorer",
+        ),
         ("`npx cdk bootstrap`", "once for each account and region", "cents a month of storage"),
         ("`npx cdk deploy --all -c env=dev`", "the stacks; no endpoint yet", f"{money(costs.idle_month)} a month"),
         ("`binventory train`", "shows its price and asks", worst),
