@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from binventory.audit.counters import PhotoRefusedError, parse_probabilities, reason_in
@@ -57,7 +58,8 @@ def audit_in_batches(
     """
     jobs.batch.site.require_readable(store.address)
     for group in _groups(bins, store, jobs, ledger, scope, concurrency, on_done):
-        photos = Photos(store.address, [found.photo for found, _ in group])
+        paths = [found.photo for found, _ in group]
+        photos = Photos(store.address, paths, partial(store.changed, paths))
         asked_before = all(ledger.lacks_answer(found.image_id) for found, _ in group)
         try:
             with jobs.batch.answers(photos, jobs.heard) as answers:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
@@ -146,6 +147,15 @@ class Prefix:
             if error_code(error) in {"NoSuchKey", "404"}:
                 return None
             raise
+
+    def changed(self, paths: Collection[str]) -> datetime | None:
+        """When the last of these objects was written; None where there is none of them. It lists their folder."""
+        keys = {self.prefix + path for path in paths}
+        folders = {key.rpartition("/")[0] for key in keys}
+        start = f"{folders.pop()}/" if len(folders) == 1 and folders != {""} else self.prefix
+        pages = self.aws.client("s3").get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start)
+        found = (entry for page in pages for entry in page.get("Contents", []) if entry["Key"] in keys)
+        return max((entry["LastModified"] for entry in found), default=None)
 
     def read(self, path: str, limit: int) -> bytes | None:
         """Reads the object's first limit + 1 bytes, again where the connection ends before they are there.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
@@ -31,8 +33,17 @@ class CountedPhoto:
     error: str = ""
 
 
-def photos_at(aws: Aws, uri: str) -> Iterator[tuple[str, int]]:
-    """Keys and bytes of the JPEG and PNG files at an address, in S3's order, as they are listed.
+class Listed(NamedTuple):
+    """A photo in S3."""
+
+    key: str
+    size: int
+    """Bytes."""
+    changed: datetime
+
+
+def photos_at(aws: Aws, uri: str) -> Iterator[Listed]:
+    """The JPEG and PNG files at an address, in S3's order, as they are listed.
 
     uri: `s3://bucket/folder/` with its slash, or `s3://bucket/key` of one photo.
     """
@@ -45,7 +56,7 @@ def photos_at(aws: Aws, uri: str) -> Iterator[tuple[str, int]]:
         for page in pages.paginate(Bucket=bucket, Prefix=prefix, **most):
             for entry in page.get("Contents", []):
                 if is_photo(entry["Key"]) and (is_folder or entry["Key"] == prefix):
-                    yield entry["Key"], int(entry["Size"])
+                    yield Listed(entry["Key"], int(entry["Size"]), entry["LastModified"])
     except ClientError as error:
         raise Problem(
             f"{uri} cannot be listed",
@@ -91,16 +102,22 @@ def count_prefix(
     batch = TransformBatch(aws, site, "count", halted=halted, left=left)
     photos = photos_at(aws, uri)
     while group := list(islice(photos, photos_a_job)):
-        found: dict[str, Any] = {key: _error(_too_large(size)) for key, size in group if size > MAX_PHOTO_BYTES}
-        keys = [key for key, _ in group if key not in found]
+        found: dict[str, Any] = {
+            photo.key: _error(_too_large(photo.size)) for photo in group if photo.size > MAX_PHOTO_BYTES
+        }
+        keys = [photo.key for photo in group if photo.key not in found]
         if keys:
-            with batch.answers(Photos(f"s3://{bucket}/", keys), heard) as answers:
+            with batch.answers(Photos(f"s3://{bucket}/", keys, partial(_changed, group)), heard) as answers:
                 found.update(answers)
             lacking = [key for key in keys if key not in found]
             if sentence := answers.missing(len(lacking), len(keys), "the same command counts all photos again"):
                 failed(sentence)
                 found.update((key, _error(answers.failure)) for key in lacking)
-        yield from (_counted(f"s3://{bucket}/{key}", found.get(key)) for key, _ in group)
+        yield from (_counted(f"s3://{bucket}/{photo.key}", found.get(photo.key)) for photo in group)
+
+
+def _changed(photos: Sequence[Listed]) -> datetime:
+    return max(photo.changed for photo in photos)
 
 
 def _folder_or_photo(aws: Aws, site: Site, uri: str) -> str:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
@@ -53,6 +54,8 @@ class Photos:
     """`s3://bucket/prefix/`, or without a prefix."""
     paths: Sequence[str]
     """Keys below the prefix."""
+    changed: Callable[[], datetime | None] = lambda: None
+    """When the last of them was written, None where that is not known. Called where a run before has left a job."""
 
     @property
     def manifest(self) -> bytes:
@@ -102,8 +105,8 @@ class TransformBatch:
         """Counts the photos and yields the answers, and how the job failed that has only some of them.
 
         The job's name follows from photos and model, so a run that lost its connection finds its job again and pays for
-        no answer twice. Ctrl-C and every other exception stop the job. After a block that succeeds, model, manifest
-        and answers are deleted; `left` is called with what could not be.
+        no answer twice, unless a photo has changed since the job began. Ctrl-C and every other exception stop the job.
+        After a block that succeeds, model, manifest and answers are deleted; `left` is called with what could not be.
 
         Raises Problem; NoAnswersProblem when the job gives no answers at all.
         """
@@ -127,7 +130,8 @@ class TransformBatch:
             if status is None:
                 self._start(name, photos)
                 return name
-            if status["TransformJobStatus"] in _RUNNING or self._has_all_its_answers(name):
+            left = status["TransformJobStatus"] in _RUNNING or self._has_all_its_answers(name)
+            if left and ((changed := photos.changed()) is None or changed <= status["CreationTime"]):
                 return name
         raise AssertionError("unreachable: attempts do not end")
 

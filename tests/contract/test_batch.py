@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -489,3 +490,47 @@ def jobs(client: ClientFactory, purpose: str) -> list[dict[str, str]]:
         lambda: client("sagemaker").list_transform_jobs(NameContains=f"dev-{purpose}-")["TransformJobSummaries"]
     )
     return found
+
+
+def wait_until_ended(client: ClientFactory, name: str) -> None:
+    describe = client("sagemaker").describe_transform_job
+    until(lambda: describe(TransformJobName=name)["TransformJobStatus"] == "Completed")
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_answers_for_photos_that_have_changed_since_are_not_taken(
+    client: ClientFactory, aws: Aws, tmp_path: Path, environment: None
+) -> None:
+    """Of a job that a computer which died has left, for photos of the same names: they may be two weeks old."""
+    uri = put(client, "retaken/bin-images/", {"00001.jpg": 2, "00002.jpg": 3, "other.txt": 1})
+    for name in ("00001", "00002"):
+        client("s3").put_object(Bucket=BUCKET, Key=f"retaken/metadata/{name}.json", Body=b'{"EXPECTED_QUANTITY": 2}')
+    keys = ["retaken/bin-images/00001.jpg", "retaken/bin-images/00002.jpg"]
+    left = {
+        "count": Photos(f"s3://{BUCKET}/", keys),
+        "audit": Photos(f"s3://{BUCKET}/retaken/", [key.removeprefix("retaken/") for key in keys]),
+    }
+    for purpose, photos in left.items():
+        batch = TransformBatch(aws, find_site(aws, NAMES), purpose)
+        wait_until_ended(client, batch._started_or_found(photos))
+    time.sleep(1.1)  # S3 writes whole seconds
+    put(client, "retaken/bin-images/", {"00001.jpg": 5})
+    assert cli.run(["count", uri, "--yes", "--output", str(tmp_path / "counts.jsonl")]) == Exit.OK
+    counted = [json.loads(line) for line in (tmp_path / "counts.jsonl").read_text().splitlines()]
+    assert [row["count"] for row in counted] == [5, 3]
+    audit = [
+        "audit",
+        f"s3://{BUCKET}/retaken/",
+        "--batch",
+        "--yes",
+        "--format",
+        "jsonl",
+        "--output",
+        str(tmp_path / "a"),
+    ]
+    assert cli.run(audit) == Exit.OK
+    rows = [json.loads(line) for line in (tmp_path / "a" / "disagreements.jsonl").read_text().splitlines()]
+    assert {row["image_id"]: row["likely"] for row in rows} == {"00001": 5, "00002": 3}
+    for purpose in left:
+        for each in jobs(client, purpose):
+            TransformBatch(aws, find_site(aws, NAMES), purpose)._clean(each["TransformJobName"])
