@@ -130,12 +130,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> None:
-    """schemathesis takes half a second to import, so it is a plugin of the one file that makes tests by it."""
-    if module_path.name == "test_serving_openapi.py":
-        parent.config.pluginmanager.import_plugin("schemathesis.pytest.plugin")
-
-
 def pytest_xdist_auto_num_workers() -> int:
     """Two processes for each core, because a test waits for others half of its time; fewer where memory is short."""
     room = psutil.virtual_memory().available // MEMORY_OF_A_WORKER

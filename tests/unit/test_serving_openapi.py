@@ -19,6 +19,9 @@ from serving.openapi import document
 from tests import grey_model
 from tests.serving_process import Endpoint, running
 
+# pyproject.toml keeps pytest from loading it everywhere: it takes half a second to import.
+pytest_plugins = ["schemathesis.pytest.plugin"]
+
 
 @schemathesis.serializer("application/x-npy", "application/jsonlines", "image/jpg")
 def as_bytes(_context: Any, value: Any) -> bytes:
