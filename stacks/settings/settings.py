@@ -146,6 +146,21 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("training")
+    @classmethod
+    def _check_checkpoints_outlive_the_wait(cls, value: TrainingSettings, info: ValidationInfo) -> TrainingSettings:
+        storage: StorageSettings | None = info.data.get("storage")
+        days = math.ceil(value.max_wait_minutes / _DAY_MINUTES)
+        if storage is not None and value.spot and storage.checkpoints_expire_days < days:
+            raise wrong_setting(
+                "must be at least {days}: a job may wait so long for spot capacity, and S3 would delete its "
+                "checkpoints",
+                field="storage.checkpoints_expire_days",
+                value=storage.checkpoints_expire_days,
+                days=days,
+            )
+        return value
+
     @field_validator("evaluation")
     @classmethod
     def _check_results_outlive_the_execution(

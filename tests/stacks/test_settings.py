@@ -350,6 +350,16 @@ def test_an_execution_ends_before_s3_deletes_what_it_reads(monkeypatch: pytest.M
         load("prod")
 
 
+def test_checkpoints_outlive_the_wait_for_spot_capacity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINVENTORY_STORAGE__CHECKPOINTS_EXPIRE_DAYS", "1")
+    assert load("dev").storage.checkpoints_expire_days == 1
+    monkeypatch.setenv("BINVENTORY_TRAINING__MAX_WAIT_MINUTES", "1441")
+    with pytest.raises(InvalidSettingsError, match=r"storage\.checkpoints_expire_days = 1.*\n.*at least 2: a job"):
+        load("dev")
+    monkeypatch.setenv("BINVENTORY_TRAINING__SPOT", "false")
+    assert load("dev")
+
+
 def test_prod_keeps_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BINVENTORY_STORAGE__RETAIN", "false")
     assert not load("dev").storage.retain
