@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from environment import creation, pytorch
+from environment import creation, jsii_cache, pytorch
 from environment.errors import FREE_DISK, FULL_DISK, SetupError, of_system
 from environment.locks import DEVELOPMENT, RUN, pins
 from environment.packages import Pip
@@ -107,6 +107,7 @@ def _install(root: Path, asked: argparse.Namespace) -> None:
     begun = time.monotonic()
     if trouble := pytorch.unsupported():
         raise SetupError(trouble, "use a machine with Linux on x86-64 or Arm, or a Mac with an Apple processor")
+    jsii_cache.prepare()
     pip = Pip(place.resolve(), root / "build" / "setup.log")
     pip.log.parent.mkdir(parents=True, exist_ok=True)
     pip.log.write_text("", encoding="utf-8")

@@ -442,6 +442,17 @@ def test_a_full_disk_is_named_with_its_cure(checkout: Path) -> None:
     assert not (checkout / ".venv" / ".ready").exists()
 
 
+def test_a_cache_that_the_cdks_library_would_refuse_is_named_before_anything_is_installed(
+    checkout: Path, tmp_path: Path
+) -> None:
+    (cache := tmp_path / "home" / ".cache").mkdir(parents=True)
+    cache.chmod(0o775)
+    done = make(checkout, "setup", HOME=str(cache.parent), JSII_RUNTIME_PACKAGE_CACHE_ROOT="")
+    assert done.returncode == 2
+    assert f"To fix it: run: chmod go-w {cache}" in done.stderr and "Traceback" not in done.stderr
+    assert not (checkout / ".venv").exists()
+
+
 def test_other_bytes_than_the_lock_names_are_not_installed(checkout: Path) -> None:
     lines = (checkout / locks.RUN).read_text()
     digest = lines[lines.index("sha256:") + 7 :][:64]
