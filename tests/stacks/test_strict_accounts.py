@@ -323,13 +323,13 @@ def test_packaged_weights_need_no_address_in_a_network(wheelhouse: Path, monkeyp
         ("network", {"mode": "create"}, "must be an s3:// address, packaged or none with network.mode create"),
         ("network", {"mode": "existing"}, "must both be given"),
         ("network", {"subnet_ids": ["subnet-0123456789abcdef0"]}, "must be absent unless network.mode is existing"),
-        ("network", {"cidr": "0.0.0.0/0"}, "string_pattern_mismatch"),
+        ("network", {"cidr": "0.0.0.0/0"}, "must be a block of 10.0.0.0/8 from /20 to /24"),
         ("network", {"cidr": "10.300.0.0/22"}, "must be a block of addresses"),
         ("network", {"cidr": "10.20.1.0/22"}, "has host bits set"),
         ("github", {"owner_id": 11}, "must be set together"),
         ("github", {"repository_id": 22}, "must be set together"),
-        ("security", {"permissions_boundary": "AdministratorAccess"}, "string_pattern_mismatch"),
-        ("security", {"role_path": "workloads"}, "string_pattern_mismatch"),
+        ("security", {"permissions_boundary": "AdministratorAccess"}, "must be none or the ARN of a managed policy"),
+        ("security", {"role_path": "workloads"}, "must be / or a path between slashes"),
     ],
 )
 def test_a_wrong_setting_says_what_is_wrong(section: str, values: dict[str, Any], message: str) -> None:
