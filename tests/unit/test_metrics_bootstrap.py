@@ -121,6 +121,16 @@ def test_a_lucky_challenger_is_refused_and_a_better_one_is_not() -> None:
     assert decide(better, champion, GateSettings(accuracy_threshold=0.1, margin=0.0)).passed
 
 
+@pytest.mark.parametrize("threshold", [0.1, 0.9])
+@pytest.mark.parametrize("gain", [-0.1, 0.1])
+def test_each_failed_condition_has_one_reason_and_a_passed_gate_none(threshold: float, gain: float) -> None:
+    """Also where both fail."""
+    challenger, champion = paired_models(2000, 0.5, gain)
+    decision = decide(challenger, champion, GateSettings(accuracy_threshold=threshold))
+    assert len(decision.reasons) == (threshold > 0.5) + (gain < 0)
+    assert decision.passed is (not decision.reasons) and bool(decision.where_to_look) is bool(decision.reasons)
+
+
 def test_the_champion_itself_is_not_worse_than_itself() -> None:
     champion, _ = paired_models(300, 0.5, 0)
     assert decide(champion, champion, GateSettings(accuracy_threshold=0.1, margin=0.0)).passed
