@@ -6,6 +6,7 @@ first it tries the caller's permissions in the target service and in CloudWatch.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 
 from local_aws.core.context import Context
@@ -38,6 +39,8 @@ def of_target(context: Context, operation: str, request: Document) -> Iterator[C
     endpoint = context.arn("endpoint", scaled.split("/")[1])
     if operation in {"RegisterScalableTarget", "PutScalingPolicy"}:
         yield Check("sagemaker:DescribeEndpoint", endpoint, {})
+        # Of no configuration that exists. Seen: https://github.com/aws-controllers-k8s/community/issues/2110
+        yield Check("sagemaker:DescribeEndpointConfig", context.arn("endpoint-config", str(uuid.uuid4())), {})
         yield Check("sagemaker:UpdateEndpointWeightsAndCapacities", endpoint, {})
     if operation == "RegisterScalableTarget" and not context.table("ScalableTarget").all():
         # The service makes its role for the first target of an account.

@@ -24,7 +24,7 @@ ACCEPTED_WILDCARDS = {
     r".*:(training|processing|hyper-parameter-tuning)-job/(\*-\w+-)?\*": "SageMaker names the jobs of a pipeline.",
     r".*:(stack|model-package|model|endpoint-config|endpoint)/[\w-]+[/-]\*": "The service adds a number to our name.",
     r".*:(model|endpoint-config)/([a-z0-9]{27}|[a-z0-9-]{24})\*": "CloudFormation makes and shortens their names.",
-    r".*:(model|endpoint-config)/\*": "CloudFormation makes up their names; the statement asks for our tag.",
+    r".*:(model|endpoint-config)/\*": "Services make up their names; the statement asks for our tag, or reads only.",
     r".*:scalable-target/\*": "The service numbers its targets; the statement names SageMaker's variants.",
     r".*:alarm:\*": "Who may look at one alarm may look at all; a statement that changes some names them.",
     r".*:alarm:TargetTracking-endpoint/[\w-]+/variant/\w+\*": "Autoscaling names the alarms of the named endpoint.",

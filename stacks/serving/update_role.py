@@ -67,8 +67,7 @@ class ServingUpdateRole(Construct):
         yield allow(["sagemaker:CreateModel"], [*models, packages])
         yield allow(["sagemaker:DescribeModelPackage"], [packages])
         yield allow(["sagemaker:DeleteModel", "sagemaker:DescribeModel"], models)
-        configuring = [f"sagemaker:{verb}EndpointConfig" for verb in ("Create", "Delete", "Describe")]
-        yield allow(configuring, configurations)
+        yield allow([f"sagemaker:{verb}EndpointConfig" for verb in ("Create", "Delete")], configurations)
         endpoint = permissions.sagemaker_arn(stack, "endpoint", stack.settings.prefix)
         tagging = [f"sagemaker:{verb}Tags" for verb in ("Add", "Delete", "List")]
         yield allow(tagging, [*models, *configurations, endpoint])
@@ -116,6 +115,9 @@ class ServingUpdateRole(Construct):
         # The caller who registers a target or a policy is asked for them, though the service-linked role does it.
         endpoint = permissions.sagemaker_arn(stack, "endpoint", prefix)
         yield allow(["sagemaker:UpdateEndpointWeightsAndCapacities"], [endpoint])
+        # It tries this one on a name that it makes up: https://github.com/aws-controllers-k8s/community/issues/2110
+        # CloudFormation reads the stack's own configuration by it, too.
+        yield allow(["sagemaker:DescribeEndpointConfig"], [permissions.sagemaker_arn(stack, "endpoint-config", "*")])
         tracking = permissions.alarm_arn(stack, f"TargetTracking-endpoint/{prefix}/variant/{VARIANT}*")
         yield allow(["cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm"], [tracking])
         yield allow(

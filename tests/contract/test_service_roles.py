@@ -164,9 +164,14 @@ def test_autoscaling_asks_for_the_rights_on_what_it_scales(strict_aws: LocalAws,
     assert "sagemaker:DescribeEndpoint" in refusal()
     reading = statement("sagemaker:DescribeEndpoint", resource=endpoint)
     grant(root, "scales", own, reading)
+    words = refusal()
+    assert "sagemaker:DescribeEndpointConfig" in words and ":endpoint-config/scaled" not in words, "of a made-up name"
+    configurations = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:endpoint-config/*"
+    trying = statement("sagemaker:DescribeEndpointConfig", resource=configurations)
+    grant(root, "scales", own, reading, trying)
     assert "sagemaker:UpdateEndpointWeightsAndCapacities" in refusal()
     weighing = statement("sagemaker:UpdateEndpointWeightsAndCapacities", resource=endpoint)
-    grant(root, "scales", own, reading, weighing)
+    grant(root, "scales", own, reading, trying, weighing)
     assert "iam:CreateServiceLinkedRole" in refusal()
-    grant(root, "scales", own, reading, weighing, statement("iam:CreateServiceLinkedRole"))
+    grant(root, "scales", own, reading, trying, weighing, statement("iam:CreateServiceLinkedRole"))
     assert "is not a variant of an endpoint that exists" in refusal(), "the rights are enough"

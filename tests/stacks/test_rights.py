@@ -56,7 +56,7 @@ UNWITNESSED = [
     ),
     (
         "ServingUpdate",
-        r"sagemaker:(DescribeModel(Package)?$|DescribeEndpointConfig|DeleteTags|ListTags)|cloudwatch:UntagResource"
+        r"sagemaker:(DescribeModel(Package)?$|DeleteTags|ListTags)|cloudwatch:UntagResource"
         r"|application-autoscaling:(Describe|ListTags|Tag|Untag)",
         "CloudFormation's schemas list it for reading a resource and changing its tags, which it does not do here.",
     ),
