@@ -97,6 +97,11 @@ class PipelineRoles(Construct):
         weights = access.settings.training.weights
         if weights.startswith("s3://"):
             yield self._read_object(weights)
+            if access.network:
+                # They come by a channel then, and SageMaker lists what it copies.
+                # https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
+                bucket, _, key = weights.removeprefix("s3://").partition("/")
+                yield self._list_object(f"arn:{Aws.PARTITION}:s3:::{bucket}", key)
         yield from self._any_job("TrainingJobs")
 
     def _evaluate(self) -> Iterable[iam.PolicyStatement]:
@@ -112,7 +117,7 @@ class PipelineRoles(Construct):
     def _any_job(self, log_kind: str) -> Iterable[iam.PolicyStatement]:
         code = self._access.code
         yield allow(["s3:GetObject"], [code.bucket.arn_for_objects(code.s3_object_key)])
-        yield allow(["s3:ListBucket"], [code.bucket.bucket_arn], {"StringLike": {"s3:prefix": [code.s3_object_key]}})
+        yield self._list_object(code.bucket.bucket_arn, code.s3_object_key)
         yield from permissions.pull_training_image(self._stack)
         yield from permissions.join_network(self._stack, self._access.network)
         yield from permissions.use_key(self._access.data_key)
@@ -149,6 +154,9 @@ class PipelineRoles(Construct):
         )
         # The gate reads the property file; the registration refers to the archive and the evaluation.
         yield from permissions.read_objects(access.model_bucket.bucket_arn, EXECUTIONS_PREFIX)
+
+    def _list_object(self, bucket_arn: str, key: str) -> iam.PolicyStatement:
+        return allow(["s3:ListBucket"], [bucket_arn], {"StringLike": {"s3:prefix": [key]}})
 
     def _read_object(self, uri: str) -> iam.PolicyStatement:
         return allow(["s3:GetObject"], [f"arn:{Aws.PARTITION}:s3:::{uri.removeprefix('s3://')}"])

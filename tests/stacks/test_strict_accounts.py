@@ -21,7 +21,7 @@ from stacks.settings import load
 from stacks.settings.instances import JobInstance
 from stacks.shared.assets import TRAINING_CODE, MissingWheelsError, complete_wheels
 from stacks.training import stack as training_stack
-from tests.rights import Deployment
+from tests.rights import Deployment, Request, allows
 from tests.stacks.templates import as_list, changed, flat, pipeline_definition, resources, synthesize, templates
 from tests.unit.test_train_requirements import pins
 
@@ -111,6 +111,16 @@ def test_training_is_isolated_and_brought_what_it_needs(strict: dict[str, Json])
         code = channels["code"]["DataSource"]["S3DataSource"]["S3Uri"]
         assert directory == f"/opt/ml/input/data/code/{code.rsplit('/', 1)[-1]}"
         assert job["Environment"]["PIP_NO_INDEX"] == "1"
+
+
+def test_sagemaker_may_list_the_weights_that_it_brings(strict: dict[str, Json]) -> None:
+    """With the rights of the job's role: https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html."""
+    (training,) = (held for role, held in Deployment(strict).roles().items() if "RolesTraining" in role)
+    bucket, _, key = WEIGHTS.removeprefix("s3://").partition("/")
+    bucket_arn = f"arn:aws:s3:::{bucket}"
+    assert allows(training, Request("s3:ListBucket", bucket_arn, (("s3:prefix", key),)))
+    assert allows(training, Request("s3:GetObject", f"{bucket_arn}/{key}"))
+    assert not allows(training, Request("s3:ListBucket", bucket_arn, (("s3:prefix", "others/"),)))
 
 
 def test_processing_is_in_the_network_and_installs_from_the_wheels(strict: dict[str, Json]) -> None:
