@@ -99,17 +99,23 @@ class MicroBatcher:
 
     def _work(self) -> None:
         while batch := self._take():
-            begun = time.perf_counter()
-            try:
-                scores = self._logits(_stacked(batch))
-            # An error of the runtime is delivered to the requests of this batch; the next batch must still run.
-            except Exception as error:
+            self._score(batch)
+
+    def _score(self, batch: list[_Waiting]) -> None:
+        begun = time.perf_counter()
+        try:
+            scores = self._logits(_stacked(batch))
+        # It is delivered to the photo that has it: other photos, and the next batch, must still be scored.
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0].deliver(error)
+            else:
                 for entry in batch:
-                    entry.deliver(error)
-                continue
-            model_ms = (time.perf_counter() - begun) * 1000
-            for entry, row in zip(batch, scores, strict=True):
-                entry.deliver(Scored(row, entry.since, (begun - entry.since) * 1000, model_ms))
+                    self._score([entry])
+            return
+        model_ms = (time.perf_counter() - begun) * 1000
+        for entry, row in zip(batch, scores, strict=True):
+            entry.deliver(Scored(row, entry.since, (begun - entry.since) * 1000, model_ms))
 
     def _take(self) -> list[_Waiting]:
         """The photos that wait, once there are any; none when the server stops. Runs lent jobs meanwhile."""

@@ -26,7 +26,7 @@ from serving.application import Application
 from serving.artefact import Artefact, Description
 from serving.cores import inference_threads, usable_cpus
 from serving.decoding import Decoders
-from serving.micro_batching import MicroBatcher
+from serving.micro_batching import MicroBatcher, Scored
 from serving.network import Logits, ModelError, Network, Photos
 from serving.refusals import Refusal
 from serving.telemetry import Metrics
@@ -386,6 +386,38 @@ def test_a_job_is_lent_to_a_thread_that_rests_alone(model: CountingModel) -> Non
     assert scored.wait(30)
     batcher.close()
     assert not batcher.lend(job)
+
+
+def test_a_photo_that_the_network_fails_on_spares_those_beside_it() -> None:
+    """Three callers' photos are taken together, and the graph has no score for one of them."""
+    held, arrived = threading.Event(), threading.Event()
+
+    def logits(photos: Photos) -> Logits:
+        arrived.set()
+        held.wait(30)
+        if (photos == 7).all(axis=(1, 2, 3)).any():
+            raise ModelError("the graph gave scores that are no numbers")
+        return np.stack([np.full(5, photo.max(), dtype=np.float32) for photo in photos])
+
+    batcher, found = MicroBatcher(logits, largest=8), dict[int, list[float] | str]()
+    every = threading.Event()
+
+    def enqueue(level: int) -> None:
+        def deliver(outcome: Scored | Exception) -> None:
+            found[level] = str(outcome) if isinstance(outcome, Exception) else outcome.scores.tolist()
+            if len(found) == 4:
+                every.set()
+
+        batcher.enqueue(np.full((2, 2, 3), level, dtype=np.uint8), deliver)
+
+    enqueue(1)
+    assert arrived.wait(30)  # the next three wait for it, and are taken together
+    for level in (2, 7, 3):
+        enqueue(level)
+    held.set()
+    assert every.wait(30)
+    batcher.close()
+    assert found == {1: [1] * 5, 2: [2] * 5, 3: [3] * 5, 7: "the graph gave scores that are no numbers"}
 
 
 @pytest.mark.parametrize(("failure", "reason"), [(ModelError("bad graph"), "model"), (KeyError("secret"), "internal")])
