@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -102,6 +102,13 @@ class Settings(BaseSettings):
         # The buckets' names begin with it, and S3 keeps some beginnings.
         if reserved := next((start for start in _RESERVED_BY_S3 if f"{value}-".startswith(start)), ""):
             raise wrong_setting("must not begin with {reserved}: S3 gives no bucket such a name", reserved=reserved)
+        # Roles of the project `bins` may use what begins with bins-dev-, and `leftovers` looks for it.
+        later = value.split("-")[1:]
+        if taken := next((part for part in later if part in get_args(EnvironmentName)), ""):
+            raise wrong_setting(
+                "must not have -{taken}: its resources would be named as those of another project's {taken}",
+                taken=taken,
+            )
         return value
 
     @field_validator("tags")

@@ -90,6 +90,8 @@ def test_a_time_zone_of_this_machine_only_is_refused(monkeypatch: pytest.MonkeyP
         ("PROJECT", "sthree", "must not begin with sthree-: S3 gives no bucket such a name"),
         ("PROJECT", "xn--bins", "must not begin with xn--"),
         ("PROJECT", "amzn-s3-demo", "must not begin with amzn-s3-demo-"),
+        ("PROJECT", "bins-dev", "must not have -dev: its resources would be named as those of another project's dev"),
+        ("PROJECT", "bins-prod-eu", "must not have -prod"),
         ("TAGS", '{"Project": "other"}', "must not set Project: the stacks set it"),
         ("TAGS", '{"Owner": "a", "owner": "b"}', "must not repeat a key, also not with other capitals: owner"),
     ],
