@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from stacks.settings.naming import EnvironmentName
 from stacks.settings.section import Section
-from stacks.settings.settings import ENVIRONMENT_PREFIX, EnvironmentName, Settings
+from stacks.settings.settings import ENVIRONMENT_PREFIX, Settings
 
 SETTINGS_FOLDER = Path(__file__).resolve().parent.parent.parent / "settings"
 

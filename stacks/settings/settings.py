@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
-from pydantic import Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from stacks.settings.batch import BatchSettings
@@ -28,8 +28,9 @@ from stacks.settings.jobs import (
 )
 from stacks.settings.money import MoneySettings
 from stacks.settings.monitoring import MonitoringSettings
+from stacks.settings.naming import EnvironmentName, ProjectName, Tags
 from stacks.settings.network import NetworkSettings
-from stacks.settings.section import distinct, matching, wrong_setting
+from stacks.settings.section import matching, wrong_setting
 from stacks.settings.security import SecuritySettings
 from stacks.settings.serving import ServingSettings
 from stacks.settings.storage import StorageSettings
@@ -37,14 +38,8 @@ from stacks.settings.training import TrainingSettings
 from stacks.settings.tuning import TuningSettings
 
 ENVIRONMENT_PREFIX = "BINVENTORY_"
-EnvironmentName = Literal["dev", "prod"]
-TagKey = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\p{L}\p{N}_ ./=+@-]*$")]
-TagValue = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[\p{L}\p{N}_ .:/=+@-]*$")]
-OWN_TAGS = ("deployment", "environment", "project")
 _DATASET, _DATASET_REGION = "aft-vbi-pds", "us-east-1"
 """The bucket of the Amazon Bin Image Dataset, and where it is."""
-# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
-_RESERVED_BY_S3 = ("xn--", "sthree-", "amzn-s3-demo-")
 # What the key of a tag may be on a machine that reads its tags from the instance metadata, as those of ec2.enabled do:
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/work-with-tags-in-IMDS.html
 _IN_METADATA = re.compile(r"(?!(\.|\.\.|_index)$)[A-Za-z0-9+=,._:@-]+")
@@ -64,13 +59,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
     )
 
-    project: Annotated[
-        str,
-        matching(
-            r"[a-z][a-z0-9-]{1,18}[a-z0-9]",
-            "3 to 20 small letters, digits and hyphens, of which the first is a letter and the last no hyphen",
-        ),
-    ]
+    project: ProjectName
     """First part of every resource name."""
     environment: EnvironmentName
     """Second part of every resource name."""
@@ -78,7 +67,7 @@ class Settings(BaseSettings):
     """The only account to deploy to; absent: the account that the CDK CLI is signed in to."""
     region: Region
     """Region of all stacks."""
-    tags: dict[TagKey, TagValue] = Field(default_factory=dict, max_length=40)
+    tags: Tags = Field(default_factory=dict, max_length=40)
     """More tags for every resource that bills."""
     storage: StorageSettings
     data: DataSettings
@@ -95,31 +84,6 @@ class Settings(BaseSettings):
     ec2: Ec2Settings = Ec2Settings()
     security: SecuritySettings = SecuritySettings()
     network: NetworkSettings = NetworkSettings()
-
-    @field_validator("project")
-    @classmethod
-    def _check_reserved_names(cls, value: str) -> str:
-        # The buckets' names begin with it, and S3 keeps some beginnings.
-        if reserved := next((start for start in _RESERVED_BY_S3 if f"{value}-".startswith(start)), ""):
-            raise wrong_setting("must not begin with {reserved}: S3 gives no bucket such a name", reserved=reserved)
-        # Roles of the project `bins` may use what begins with bins-dev-, and `leftovers` looks for it.
-        later = value.split("-")[1:]
-        if taken := next((part for part in later if part in get_args(EnvironmentName)), ""):
-            raise wrong_setting(
-                "must not have -{taken}: its resources would be named as those of another project's {taken}",
-                taken=taken,
-            )
-        return value
-
-    @field_validator("tags")
-    @classmethod
-    def _check_reserved_tags(cls, value: dict[str, str]) -> dict[str, str]:
-        # IAM, which has the roles' tags, takes Project and project for one key and refuses to set it twice.
-        taken = sorted(key for key in value if key.lower() in OWN_TAGS)
-        if taken:
-            raise wrong_setting("must not set {taken}: the stacks set it", taken=", ".join(taken))
-        distinct(tuple(key.lower() for key in value), "a key, also not with other capitals")
-        return value
 
     @field_validator("ec2")
     @classmethod
