@@ -113,7 +113,7 @@ def connect(environment: Mapping[str, str]) -> Aws:
         raise Problem(
             "No AWS region is set",
             "neither AWS_REGION nor the profile names one",
-            "export AWS_REGION, for example us-east-1",
+            "export AWS_REGION with the region of your settings, such as us-east-1",
             code=Exit.NOT_READY,
         )
     try:

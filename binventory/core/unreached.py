@@ -88,7 +88,7 @@ def _cure(error: BaseException, environment: Mapping[str, str]) -> str:
     ):
         return f"check the proxy that {proxy or 'HTTPS_PROXY'} names"
     if isinstance(error, exceptions.InvalidRegionError):
-        return "export AWS_REGION, for example us-east-1"
+        return "export AWS_REGION with the region of your settings, such as us-east-1"
     if isinstance(error, exceptions.ConfigParseError | exceptions.ConfigNotFound):
         return "correct that file, or let AWS_CONFIG_FILE name another"
     return "check region, credentials and network"
