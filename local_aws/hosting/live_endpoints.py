@@ -15,6 +15,7 @@ from local_aws.hosting.data_capture import DataCapture
 from local_aws.hosting.deployment import Deployment, Traffic
 from local_aws.hosting.fleet import DeploymentFailed, Fleet, VariantPlan
 from local_aws.hosting.instance import Instance, InstanceSpec
+from local_aws.hosting.notices import try_topics
 from local_aws.hosting.rolling import RollbackFailed, RollingUpdate
 from local_aws.hosting.rollout import RolledBack, Rollout, RolloutPlan
 
@@ -167,6 +168,8 @@ class Endpoints:
             return
         live.current = Deployment(self._context, document["EndpointConfigName"], plans_of(name, document["Plan"]))
         try:
+            if document["EndpointStatus"] == "Creating":
+                try_topics(self._context, document["Plan"])
             live.current.start()
         except DeploymentFailed as failure:
             live.current = None
@@ -195,12 +198,13 @@ class Endpoints:
             live.stage = {"Status": status, "StartTime": self._context.now()}
 
         try:
+            try_topics(self._context, target)
             kind(self._context, live.traffic, rollout, say).run(blue, green)
         except RollbackFailed as failed:
             if not self._context.stopping.is_set():
                 self._set_status(name, "UpdateRollbackFailed", str(failed))
             return
-        except RolledBack as undone:
+        except (DeploymentFailed, RolledBack) as undone:
             live.pending = None
             if not self._context.stopping.is_set():
                 self._set_status(name, "InService", str(undone))
@@ -235,6 +239,7 @@ class Endpoints:
         if document is None or live.current is None:
             return
         try:
+            try_topics(self._context, document["Plan"])
             live.current.scale(document["Plan"]["Variants"])
         except DeploymentFailed as failure:
             if self._context.stopping.is_set():

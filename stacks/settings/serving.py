@@ -44,9 +44,9 @@ class AsyncSettings(Section):
     expire_days: int = Field(default=7, ge=1, le=3650)
     """Age at which requests and answers in the data bucket are deleted."""
     success_topic: Topic = "none"
-    """Topic of a message for each answer: none, alerts, or the ARN of a topic."""
+    """Topic of a message for each answer: none, alerts, or the ARN of a topic. SageMaker also sends tests there."""
     error_topic: Topic = "alerts"
-    """Topic of a message for each failure: none, alerts, or the ARN of a topic."""
+    """Topic of a message for each failure: none, alerts, or the ARN of a topic. SageMaker also sends tests there."""
 
 
 Percent = Annotated[int, Field(ge=0, le=100)]

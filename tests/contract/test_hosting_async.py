@@ -54,7 +54,7 @@ def image(quick: LocalAws, client: ClientFactory) -> str:
 def topics(client: ClientFactory) -> dict[str, str]:
     """Topics and, behind each, a queue of the same name."""
     found = {}
-    for name in ("answers", "failures"):
+    for name in ("answers", "failures", "tries"):
         topic = client("sns").create_topic(Name=name)["TopicArn"]
         queue = client("sqs").create_queue(QueueName=name)["QueueUrl"]
         arn = client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -127,12 +127,50 @@ def stored(client: ClientFactory, uri: str) -> str:
     return text_of(client, uri)
 
 
-def notice(client: ClientFactory, name: str) -> dict[str, Any]:
+def received(client: ClientFactory, name: str) -> list[dict[str, Any]]:
+    """The notifications in a queue, which it then no longer has."""
     queue = client("sqs").get_queue_url(QueueName=name)["QueueUrl"]
-    (message,) = until(lambda: client("sqs").receive_message(QueueUrl=queue).get("Messages"), seconds=10)
-    client("sqs").delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-    said: dict[str, Any] = json.loads(json.loads(message["Body"])["Message"])
-    return said
+    messages = client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
+    for message in messages:
+        client("sqs").delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    return [json.loads(json.loads(message["Body"])["Message"]) for message in messages]
+
+
+def notice(client: ClientFactory, name: str) -> dict[str, Any]:
+    """The one notification of an answer; tests of the topic are passed over."""
+    (said,) = until(
+        lambda: [item for item in received(client, name) if item["eventName"] == "InferenceResult"], seconds=10
+    )
+    found: dict[str, Any] = said
+    return found
+
+
+def test_the_topics_are_tried_when_an_endpoint_is_made_scaled_and_updated(
+    client: ClientFactory, image: str, topics: dict[str, str]
+) -> None:
+    """By https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-create-endpoint-create-endpoint.html."""
+    sagemaker, tried = client("sagemaker"), topics["tries"]
+    queued(client, image, "tried", topics={"answers": tried, "failures": tried})
+    test = [{"eventVersion": "1.0", "eventSource": "aws:sagemaker", "eventName": "TestNotification"}]
+    assert until(lambda: received(client, "tries")) == test
+    sagemaker.update_endpoint_weights_and_capacities(
+        EndpointName="tried", DesiredWeightsAndCapacities=[{"VariantName": "primary", "DesiredInstanceCount": 2}]
+    )
+    assert wait_while(client, "tried", "Updating")["EndpointStatus"] == "InService"
+    assert until(lambda: received(client, "tries")) == test
+    absent = tried.replace("tries", "absent")
+    for name, topic in (("tried-again", tried), ("tried-in-vain", absent)):
+        notified = config("tried", NotificationConfig={"ErrorTopic": topic})
+        sagemaker.create_endpoint_config(**notified | {"EndpointConfigName": name})
+        sagemaker.update_endpoint(EndpointName="tried", EndpointConfigName=name)
+        described = wait_while(client, "tried", "Updating")
+        assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", "tried-again")
+    assert f'has "sns:Publish" permissions for topic "{absent}"' in described["FailureReason"]
+    assert until(lambda: received(client, "tries")) == test
+    failed = start_endpoint(client, "in-vain", "tried-in-vain")
+    assert failed["EndpointStatus"] == "Failed" and "sns:Publish" in failed["FailureReason"]
+    for name in ("tried", "in-vain"):
+        sagemaker.delete_endpoint(EndpointName=name)
 
 
 def test_the_container_gets_the_content_type_of_the_object(client: ClientFactory, endpoint: str) -> None:
