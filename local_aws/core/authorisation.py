@@ -66,6 +66,8 @@ def checks(context: Context, service: str, operation: str, request: Document) ->
         return
     if request.get("Tags") and operation.startswith("Create"):
         yield Check("sagemaker:AddTags", resources[0], {})
+    if operation == "DeleteEndpoint":
+        yield from autoscaling_rights.of_deleted_endpoint(context, str(request["EndpointName"]))
     if operation == "CreateModel":
         yield from (Check("sagemaker:CreateModel", package, {}) for package in sorted(_packages(request)))
     if operation == "CreateModelPackage":

@@ -52,6 +52,18 @@ def of_target(context: Context, operation: str, request: Document) -> Iterator[C
         yield Check(_POLICY[operation], f"{alarms}:TargetTracking-{scaled}-AlarmHigh", {})
 
 
+def of_deleted_endpoint(context: Context, endpoint: str) -> Iterator[Check]:
+    """The permission to deregister the variants of an endpoint that is deleted.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-delete-with-scaling.html
+    Seen: https://github.com/awslabs/stable-diffusion-aws-extension/issues/161
+    """
+    for target in context.table("ScalableTarget").all():
+        if str(target["ResourceId"]).startswith(f"endpoint/{endpoint}/"):
+            arn = str(target["ScalableTargetARN"])
+            yield Check("application-autoscaling:DeregisterScalableTarget", arn, condition_keys(target))
+
+
 def _registered(context: Context, request: Document) -> Iterator[Document]:
     for target in context.table("ScalableTarget").all():
         if (target["ServiceNamespace"], target["ResourceId"]) == (

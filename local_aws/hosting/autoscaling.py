@@ -78,14 +78,26 @@ def describe_scalable_targets(context: Context, request: Document) -> Document:
 
 def deregister_scalable_target(context: Context, request: Document) -> Document:
     """Remove a scalable target and its policies."""
-    key = target_key(request)
     with context.store.transaction():
-        if not context.table(TARGETS).delete(key):
+        if context.table(TARGETS).get(target_key(request)) is None:
             raise _not_found("scalable target", request)
-        for policy_key, policy in context.table(POLICIES).items():
-            if target_key(policy) == key:
-                context.table(POLICIES).delete(policy_key)
+        _deregister(context, target_key(request))
     return {}
+
+
+def deregister_variants(context: Context, endpoint: str) -> None:
+    """Remove the scalable targets of an endpoint that is deleted."""
+    with context.store.transaction():
+        for key, target in context.table(TARGETS).items():
+            if target["ResourceId"].startswith(f"endpoint/{endpoint}/"):
+                _deregister(context, key)
+
+
+def _deregister(context: Context, key: str) -> None:
+    context.table(TARGETS).delete(key)
+    for policy_key, policy in context.table(POLICIES).items():
+        if target_key(policy) == key:
+            context.table(POLICIES).delete(policy_key)
 
 
 def is_target(context: Context, resource: str) -> bool:

@@ -136,7 +136,7 @@ def update_endpoint_weights_and_capacities(context: Context, request: Document) 
 
 
 def delete_endpoint(context: Context, request: Document) -> Document:
-    """Stop an endpoint, then remove it."""
+    """Stop an endpoint, then remove it; its variants are no scalable targets any more."""
     name = request["EndpointName"]
 
     def change(endpoint: Document) -> None:
@@ -144,6 +144,7 @@ def delete_endpoint(context: Context, request: Document) -> Document:
         endpoint["EndpointStatus"] = "Deleting"
 
     EndpointRecord(context, name).change(change)
+    autoscaling.deregister_variants(context, name)
     context.shared(Endpoints).delete(name)
     return {}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from local_aws.core.authorisation import checks
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError
 from local_aws.core.metrics import MetricEmitter
@@ -119,6 +120,23 @@ def test_a_policy_that_disables_scale_in_keeps_the_instance(context: Context, as
     policy(context, DisableScaleIn=False, ScaleInCooldown=0)
     scale(context, instances=1, backlog=0)
     assert asked
+
+
+def test_an_endpoint_that_is_deleted_is_no_target_any_more(context: Context) -> None:
+    """By https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-delete-with-scaling.html, with the caller's right."""
+    context.table("Endpoint").put(
+        "queued", endpoint(EndpointArn=context.arn("endpoint", "queued"), LastModifiedTime=1.0)
+    )
+    deleted = ("sagemaker", "DeleteEndpoint", {"EndpointName": "queued"})
+    assert [check.action for check in checks(context, *deleted)] == ["sagemaker:DeleteEndpoint"]
+    arn = autoscaling(context, "RegisterScalableTarget", **TARGET, MinCapacity=0, MaxCapacity=2)["ScalableTargetARN"]
+    policy(context)
+    _, deregisters = checks(context, *deleted)
+    assert (deregisters.action, deregisters.resource) == ("application-autoscaling:DeregisterScalableTarget", arn)
+    assert deregisters.keys["application-autoscaling:service-namespace"] == "sagemaker"
+    call(context, "DeleteEndpoint", {"EndpointName": "queued"})
+    for kind in ("ScalableTargets", "ScalingPolicies"):
+        assert not autoscaling(context, f"Describe{kind}", ServiceNamespace="sagemaker")[kind]
 
 
 def test_another_endpoint_of_the_same_name_has_a_cooldown_of_its_own(context: Context, asked: list[Document]) -> None:
