@@ -111,6 +111,7 @@ class ObjectServer:
         """Bytes of bodies, by key."""
         self.listing = ""
         """The prefix that the latest listing is of; the fault rule is asked about it under the key LISTING."""
+        self.connections: set[asyncio.Transport] = set()
         self.in_flight = 0
         self.most_in_flight = 0
         self._port = port
@@ -130,10 +131,18 @@ class ObjectServer:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        assert self._server is not None, "the server is not started"
-        self._loop.call_soon_threadsafe(self._server.close)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
+
+    async def _end(self) -> None:
+        """Close every connection: a process of tests starts many servers, and may often have 1,024 open files only."""
+        assert self._server is not None, "the server is not started"
+        self._server.close()
+        for transport in tuple(self.connections):
+            transport.abort()
+        await asyncio.sleep(0)  # in which the loop closes them
 
     async def _listen(self) -> asyncio.Server:
         server = await self._loop.create_server(lambda: _Connection(self), "127.0.0.1", self._port, backlog=1024)
@@ -150,6 +159,11 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._server.connections.add(self._transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        assert self._transport is not None
+        self._server.connections.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
