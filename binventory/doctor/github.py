@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from binventory.core.errors import Exit, Problem
@@ -90,6 +89,12 @@ class _Repository:
         numbers = (int(found["owner"]["id"]), int(found["id"]))
         return cls(str(found["full_name"]), numbers, str(found["default_branch"]))
 
+    @property
+    def cure(self) -> str:
+        """How the settings get its numbers."""
+        owner, repository = self.numbers
+        return f"set github.owner_id: {owner} and github.repository_id: {repository}, and deploy the GitHub stack"
+
 
 def _repository(name: str, settings: Settings, found: _Repository) -> Check:
     """Its name and its numbers, which the subjects of tokens carry: a wrong one closes every role.
@@ -104,8 +109,8 @@ def _repository(name: str, settings: Settings, found: _Repository) -> Check:
         return Check(name, "missing", words, cure)
     known = (github.owner_id, github.repository_id)
     if None not in known and known != numbers:
-        cure = f"set github.owner_id: {numbers[0]} and github.repository_id: {numbers[1]}, and deploy the GitHub stack"
-        return Check(name, "missing", f"{github.repository} has the numbers {numbers}, the settings say {known}", cure)
+        words = f"{github.repository} has the numbers {numbers}, the settings say {known}"
+        return Check(name, "missing", words, found.cure)
     return Check(name, "good", found.name)
 
 
@@ -124,13 +129,11 @@ def _subject(api: GitHub, settings: Settings, found: _Repository) -> Check:
         cure = f"gh api -X PUT repos/{github.repository}{path} -F use_default=true"
         return Check(name, "missing", f"it is made of other claims ({claims}), so no role trusts it", cure)
     owner, repository = found.numbers
-    numbered = "repo:{}@{}/{}@{}".format(*chain(*zip(github.repository.split("/"), found.numbers, strict=True)))
-    begins = said.get("sub_claim_prefix") or (
-        numbered if said.get("use_immutable_subject") else f"repo:{github.repository}"
-    )
-    if begins not in {subject.removesuffix(":") for subject in github.subjects("")}:
-        cure = f"set github.owner_id: {owner} and github.repository_id: {repository}, and deploy the GitHub stack"
-        return Check(name, "missing", f"it begins with {begins}, which no role trusts", cure)
+    with_numbers = github.model_copy(update={"owner_id": owner, "repository_id": repository})
+    plain, numbered = (subject.removesuffix(":") for subject in with_numbers.subjects(""))
+    begins = said.get("sub_claim_prefix") or (numbered if said.get("use_immutable_subject") else plain)
+    if f"{begins}:" not in github.subjects(""):
+        return Check(name, "missing", f"it begins with {begins}, which no role trusts", found.cure)
     return Check(name, "good", begins)
 
 
