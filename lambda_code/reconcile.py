@@ -146,7 +146,7 @@ class _Comparison:
             late = f"the request of {requested.at:%Y-%m-%d %H:%M:%S} UTC is older than what was decided since"
             report = FunctionReport(report.outcome, f"{report.reason}; {late}")
         if report.outcome in {"left", "held"} and not stands.difference and "detail" in event:
-            delete_replaced(self._serving)
+            delete_replaced(self._serving, stack)
         return report
 
     def _without_stack(self, event: dict[str, Any]) -> FunctionReport:

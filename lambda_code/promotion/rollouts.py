@@ -81,13 +81,20 @@ def failed_rollout(of: ServingStack, package: Package) -> StackUpdate | None:
     return None
 
 
-def delete_replaced(stack: ServingStack) -> int:
+def delete_replaced(of: ServingStack, seen: Stack | None = None) -> int:
     """Deletes models and configurations that the stack had and no longer has; returns their number.
 
-    Call it only while the endpoint serves what the stack asks for, or does not exist.
+    Call it only while the endpoint serves what the stack asks for, or does not exist. A simultaneous call may begin an
+    update meanwhile: the stack then no longer has what its endpoint runs and what a rollback needs, and nothing is
+    deleted.
+
+    Args:
+        seen: the stack when it was compared; None for one that is deleted, to which nothing more happens.
     """
     sagemaker = client("sagemaker")
-    replaced = stack.replaced()
+    replaced = of.replaced()
+    if seen is not None and of.look() != seen:
+        return 0
     return sum(_delete(sagemaker, kind, replaced[kind]) for kind in _KINDS if replaced[kind])
 
 

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 import reconcile
+from promotion.decision import ServingDecision, ServingFacts, decide
 from promotion.memory import Memory, SwitchRequest
 from promotion.serving_stack import ServedEndpoint, ServingStack, StackBusyError, find_endpoint
 from stacks.names import command_of
@@ -277,3 +278,27 @@ def test_an_update_that_begins_while_another_call_compares_is_no_undone_rollout(
     one.release()
     assert one.settled() == "UPDATE_COMPLETE"
     assert one.settle()["outcome"] == "left" and one.serves() == better
+
+
+def test_an_update_that_begins_while_another_call_cleans_up_can_be_rolled_back(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """During a rollout the stack no longer has the configuration that the endpoint runs, and its rollback needs it."""
+    one = made()
+    good = one.approved()
+    one.settle()
+    before = ServingStack(one.stack_name).configuration()
+    bad = one.register(crash=True)
+
+    def decide_and_be_overtaken(facts: ServingFacts) -> ServingDecision:
+        monkeypatch.setattr(reconcile, "decide", decide)
+        one.judge(bad)
+        assert one.compare()["outcome"] == "promoting"
+        until(lambda: ServingStack(one.stack_name).configuration() != before)
+        return decide(facts)
+
+    monkeypatch.setattr(reconcile, "decide", decide_and_be_overtaken)
+    assert one.compare(detail={})["outcome"] == "left"
+    assert one.settled() == "UPDATE_ROLLBACK_COMPLETE"
+    one.settle()
+    assert one.status_of(bad)[0] == "Rejected" and one.serves() == good
