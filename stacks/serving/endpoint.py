@@ -101,7 +101,8 @@ def served_endpoint(
         ),
         # Autoscaling may have added instances: the new model gets as many as the old one has. It may also have removed
         # all of them: then the new model would be rolled out without a machine that has loaded it. It gets one.
-        retain_all_variant_properties=stack.settings.serving.min_instances > 0,
+        # Without autoscaling nothing else would ever bring the endpoint to the number that the settings have now.
+        retain_all_variant_properties=stack.settings.serving.scales and stack.settings.serving.min_instances > 0,
     )
     endpoint.node.add_dependency(alarms)
     return endpoint

@@ -53,7 +53,7 @@ class ServingStack(BinventoryStack):
         alarms = EndpointAlarms(self, "Alarms", settings=serving, endpoint_name=name, variant=VARIANT, alerts=alerts)
         endpoint = served_endpoint(self, name=name, configuration=configuration, alarms=alarms)
         resources: list[CfnResource] = [model, configuration, endpoint, *alarms.alarms]
-        if serving.mode != "serverless" and serving.max_instances > serving.min_instances:
+        if serving.scales:
             resources += autoscaling_of(self, endpoint=endpoint, endpoint_name=name)
         for resource in resources:
             resource.cfn_options.condition = condition

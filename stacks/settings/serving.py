@@ -83,6 +83,11 @@ class ServingSettings(Section):
     """95th percentile of the model's latency in a minute; two such minutes of three raise the alarm and roll back a
     deployment."""
 
+    @property
+    def scales(self) -> bool:
+        """Whether autoscaling changes the number of machines."""
+        return self.mode != "serverless" and self.max_instances > self.min_instances
+
     @field_validator("min_instances")
     @classmethod
     def _check_zero_instances(cls, value: int, info: ValidationInfo) -> int:

@@ -142,6 +142,31 @@ def test_a_variant_that_is_scaled_keeps_its_instance_type(client: ClientFactory,
     stack.delete()
 
 
+def test_an_endpoint_that_is_scaled_no_longer_keeps_its_machines_only_where_it_should_retain_them(
+    client: ClientFactory, image: str
+) -> None:
+    stack, template = Stack(client, "fixed"), serving(image)
+    template["Resources"]["Group"]["Properties"]["ModelPackageGroupName"] = "fixed"
+    artefact = put_artefact(client, "fixed")
+    assert stack.create(template, Artefact=artefact) == "CREATE_COMPLETE", stack.reasons()
+    sagemaker = client("sagemaker")
+
+    def machines() -> int:
+        (variant,) = sagemaker.describe_endpoint(EndpointName="stacked")["ProductionVariants"]
+        return int(variant["DesiredInstanceCount"])
+
+    desired = [{"VariantName": "primary", "DesiredInstanceCount": 2}]
+    sagemaker.update_endpoint_weights_and_capacities(EndpointName="stacked", DesiredWeightsAndCapacities=desired)
+    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="stacked", WaiterConfig={"Delay": 1})
+    assert machines() == 2
+    del template["Resources"]["Target"], template["Resources"]["Policy"]
+    for retained, left in (("true", 2), ("false", 1)):
+        template["Resources"]["Endpoint"]["Properties"]["RetainAllVariantProperties"] = retained
+        assert stack.update(template, Artefact=artefact) == "UPDATE_COMPLETE", stack.reasons()
+        assert machines() == left
+    stack.delete()
+
+
 def test_what_is_retained_of_a_variant_cannot_leave_out_its_data_capture(client: ClientFactory, image: str) -> None:
     stack, template = Stack(client, "captured"), serving(image)
     template["Resources"]["Group"]["Properties"]["ModelPackageGroupName"] = "captured"

@@ -127,6 +127,17 @@ def test_scaling_follows_the_settings(unscaled: dict[str, Any]) -> None:
     assert not resources(unscaled, "AWS::ApplicationAutoScaling::ScalableTarget")
 
 
+def test_without_scaling_the_endpoint_gets_the_number_of_machines_that_the_settings_have(
+    unscaled: dict[str, Any],
+) -> None:
+    """`tests/contract/test_stack_refusals.py` shows what the local CloudFormation does with either value."""
+    scaled, fixed = (
+        only(template, "AWS::SageMaker::Endpoint")["Properties"] for template in (templates("dev")["Serving"], unscaled)
+    )
+    assert scaled["RetainAllVariantProperties"] is True
+    assert fixed["RetainAllVariantProperties"] is False
+
+
 def test_capture_is_a_setting_and_so_is_its_permission(plain: dict[str, dict[str, Any]]) -> None:
     captured, unscaled = templates("dev")["Serving"], plain["Serving"]
     capture = only(captured, "AWS::SageMaker::EndpointConfig")["Properties"]["DataCaptureConfig"]
