@@ -6,13 +6,11 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
-
-from binventory.core.aws import Aws, connect, error_message
+from binventory.core.aws import Aws, connect
 from binventory.core.bootstrap import Bootstrap
-from binventory.core.deployed import model_package_group
+from binventory.core.deployed import describe_stack, model_package_group
 from binventory.core.errors import Problem
 from binventory.core.names import Names
 from binventory.doctor.billing import NAME as TAG
@@ -117,7 +115,7 @@ def _bootstrap(aws: Aws, bootstrap: Bootstrap) -> Check:
 
 def _stack(aws: Aws, names: Names, name: str) -> Check:
     label = f"stack {name.rsplit('-', 1)[-1]}"
-    described = _described(aws, name)
+    described = describe_stack(aws, name)
     if described is None:
         return Check(label, "missing", f"{name} is not deployed", f"run: {names.deploy}")
     status: str = described["StackStatus"]
@@ -129,7 +127,7 @@ def _stack(aws: Aws, names: Names, name: str) -> Check:
 def _stack_of_before(aws: Aws, name: str) -> Check:
     """A stack that earlier settings had. `cdk deploy --all` and `cdk destroy --all` leave it as it is, and it bills."""
     label = f"stack {name.rsplit('-', 1)[-1]}"
-    described = _described(aws, name)
+    described = describe_stack(aws, name)
     if described is None:
         return Check(label, "good", f"{name} is not deployed")
     delete = f"aws cloudformation delete-stack --stack-name {name}"
@@ -138,14 +136,3 @@ def _stack_of_before(aws: Aws, name: str) -> Check:
         delete = f"{protection} --stack-name {name} && {delete}"
     found = f"{name} is deployed, but the settings no longer have it: the CDK neither updates nor destroys it"
     return Check(label, "unknown", found, f"once the other stacks are deployed without it: {delete}")
-
-
-def _described(aws: Aws, name: str) -> dict[str, Any] | None:
-    """A stack; None where there is none of this name."""
-    try:
-        found: dict[str, Any] = aws.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
-    except ClientError as error:
-        if "does not exist" not in error_message(error):
-            raise
-        return None
-    return found

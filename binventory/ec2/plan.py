@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from binventory import executions
 from binventory.assembly.definitions import Definition, defaults_of, step_named
-from binventory.core.aws import Aws, error_message
-from binventory.core.deployed import model_package_group
+from binventory.core.aws import Aws
+from binventory.core.deployed import describe_stack, model_package_group, outputs_of
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from stacks.names import (
@@ -88,11 +86,8 @@ def place(aws: Aws, names: Names) -> Place:
 
 
 def _outputs(aws: Aws, names: Names, stack: str) -> dict[str, str]:
-    try:
-        found = aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
-    except ClientError as error:
-        if "does not exist" not in error_message(error):
-            raise
+    found = describe_stack(aws, stack)
+    if found is None:
         optional = stack.endswith("-ec2")
         raise Problem(
             f"The stack {stack} is not deployed",
@@ -101,8 +96,8 @@ def _outputs(aws: Aws, names: Names, stack: str) -> dict[str, str]:
             else f"it is not in {aws.place}, with these credentials",
             f"{'set ec2.enabled in settings/, then' if optional else 'deploy first'}: {names.deploy}",
             code=Exit.NOT_READY,
-        ) from error
-    return {item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", ())}
+        )
+    return outputs_of(found)
 
 
 def new_run() -> str:

@@ -10,12 +10,10 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from binventory.core.aws import Aws, error_code, error_message
-from binventory.core.deployed import not_deployed
+from binventory.core.deployed import describe_stack, not_deployed, outputs_of
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from stacks.names import ENDPOINT_STATE
-
-_MISSING = "does not exist"
 
 
 def is_absent(code: str, message: str) -> bool:
@@ -60,29 +58,22 @@ class EndpointState:
 class StackEvent:
     """One line of a stack's history."""
 
-    id: str
     resource: str
     status: str
     reason: str
 
 
-def describe_stack(aws: Aws, names: Names) -> dict[str, Any]:
+def _described(aws: Aws, names: Names) -> dict[str, Any]:
     """The serving stack's description, or a Problem that says how to deploy it."""
-    stack = names.serving_stack
-    try:
-        stacks = aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
-    except ClientError as error:
-        if _MISSING not in error_message(error):
-            raise
-        stacks = []
-    if not stacks:
-        raise not_deployed(aws, names, f"stack {stack}")
-    return dict(stacks[0])
+    stack = describe_stack(aws, names.serving_stack)
+    if stack is None:
+        raise not_deployed(aws, names, f"stack {names.serving_stack}")
+    return stack
 
 
 def template(aws: Aws, names: Names) -> dict[str, Any]:
     """The template of the serving stack. Raises Problem where it is not deployed."""
-    describe_stack(aws, names)
+    _described(aws, names)
     body = aws.client("cloudformation").get_template(StackName=names.serving_stack)["TemplateBody"]
     return dict(json.loads(body) if isinstance(body, str) else body)
 
@@ -94,16 +85,16 @@ def outputs(aws: Aws, names: Names) -> dict[str, str]:
 
 def outputs_and_tags(aws: Aws, names: Names) -> tuple[dict[str, str], dict[str, str]]:
     """The serving stack's outputs and tags; the tags are those of every resource that bills, as they were deployed."""
-    found = describe_stack(aws, names)
+    found = _described(aws, names)
     return (
-        {item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", [])},
+        outputs_of(found),
         {item["Key"]: item["Value"] for item in found.get("Tags", [])},
     )
 
 
 def endpoint_state(aws: Aws, names: Names) -> EndpointState:
     """What the serving stack asks for, and what runs."""
-    stack = describe_stack(aws, names)
+    stack = _described(aws, names)
     parameters = {item["ParameterKey"]: item.get("ParameterValue", "") for item in stack.get("Parameters", [])}
     status, instances = "absent", 0
     try:
@@ -130,7 +121,6 @@ def stack_events(aws: Aws, stack: str, seen: set[str]) -> Iterator[StackEvent]:
         if raw["EventId"] not in seen:
             seen.add(raw["EventId"])
             yield StackEvent(
-                raw["EventId"],
                 raw.get("LogicalResourceId", ""),
                 raw.get("ResourceStatus", ""),
                 raw.get("ResourceStatusReason", ""),
