@@ -48,11 +48,7 @@ _SHOWN_SKUS = 5
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command(
-        "audit",
-        epilog="Example: binventory audit s3://bucket/bins/ --budget 200",
-        rich_help_panel="Train and serve",
-    )(audit)
+    app.command("audit", epilog="Example: binventory audit s3://bucket/bins/ --budget 200")(audit)
 
 
 def audit(

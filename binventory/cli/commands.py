@@ -181,11 +181,12 @@ class LazyGroup(TyperGroup):
 
 @cache
 def _loaded(module: str) -> Mapping[str, Any]:
-    """The commands of a module. Each takes --quiet and --verbose as `binventory` itself does."""
+    """The commands of a module, in the table's panels. Each takes --quiet and --verbose as `binventory` itself does."""
     app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]}, rich_markup_mode="rich")
     import_module(f"binventory.cli.{module}").register(app)
     group: Any = typer.main.get_group(app)
-    for command in group.commands.values():
+    for name, command in group.commands.items():
+        command.rich_help_panel = COMMANDS[name].panel
         for one in getattr(command, "commands", {"": command}).values():
             one.params += _switches()
     found: Mapping[str, Any] = group.commands

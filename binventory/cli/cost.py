@@ -36,7 +36,7 @@ Examples:
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("cost", epilog=_EPILOG, rich_help_panel="Money")(cost)
+    app.command("cost", epilog=_EPILOG)(cost)
 
 
 def cost(

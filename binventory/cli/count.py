@@ -37,9 +37,7 @@ _AT_ONCE = 16
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command(
-        "count", epilog="Example: binventory count bins/bin-images/00102.jpg --json", rich_help_panel="Train and serve"
-    )(count)
+    app.command("count", epilog="Example: binventory count bins/bin-images/00102.jpg --json")(count)
 
 
 def count(

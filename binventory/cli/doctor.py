@@ -21,7 +21,7 @@ _STYLES = {"good": "green", "missing": "bold red", "unknown": "yellow"}
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("doctor", epilog="Example: binventory doctor --env prod", rich_help_panel="Deploy")(doctor)
+    app.command("doctor", epilog="Example: binventory doctor --env prod")(doctor)
 
 
 def doctor(

@@ -29,7 +29,7 @@ Timeout = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    app.add_typer(group, name="endpoint", rich_help_panel="Train and serve")
+    app.add_typer(group, name="endpoint")
 
 
 @group.command("status", epilog="Example: binventory endpoint status --json")

@@ -18,9 +18,7 @@ from binventory.cost.amounts import money
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("leftovers", epilog="Example: binventory leftovers --env dev --json", rich_help_panel="Money")(
-        leftovers
-    )
+    app.command("leftovers", epilog="Example: binventory leftovers --env dev --json")(leftovers)
 
 
 def leftovers(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:

@@ -47,7 +47,7 @@ Examples:
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("rehearse", epilog=_EXAMPLES, rich_help_panel="Without an account")(rehearse)
+    app.command("rehearse", epilog=_EXAMPLES)(rehearse)
 
 
 def rehearse(

@@ -15,9 +15,7 @@ from binventory.core.words import counted
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command(
-        "render", epilog="Example: binventory render /tmp/bins --photos 1000", rich_help_panel="Without an account"
-    )(render)
+    app.command("render", epilog="Example: binventory render /tmp/bins --photos 1000")(render)
 
 
 def render(

@@ -18,11 +18,7 @@ from binventory.deployment.review import CONVERTED, SCALED, Loss, losses, refuse
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command(
-        "review",
-        epilog="Example: npx cdk diff 2>&1 | binventory review -",
-        rich_help_panel="Deploy",
-    )(review)
+    app.command("review", epilog="Example: npx cdk diff 2>&1 | binventory review -")(review)
 
 
 def review(

@@ -31,7 +31,7 @@ _LOCAL_NOTE = (
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("spent", epilog="Example: binventory spent --markdown", rich_help_panel="Money")(spent)
+    app.command("spent", epilog="Example: binventory spent --markdown")(spent)
 
 
 def spent(

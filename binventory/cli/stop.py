@@ -36,7 +36,7 @@ Examples:
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("stop", epilog=_EPILOG, rich_help_panel="Train and serve")(stop)
+    app.command("stop", epilog=_EPILOG)(stop)
 
 
 def stop(

@@ -34,7 +34,6 @@ from binventory.executions.changes import changes
 from binventory.executions.starting import check_parameters
 from stacks.names import FRESH, LABELS_URI, PHOTOS_URI
 
-_PANEL = "Train and serve"
 _FRESH_NOTE = "Fresh: nothing is taken from an earlier execution."
 
 
@@ -48,12 +47,10 @@ class TrainingPlace(StrEnum):
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(
-        "train",
-        epilog="Example: binventory train --photos s3://aft-vbi-pds/ --set Epochs=20 --set TuningJobs=10",
-        rich_help_panel=_PANEL,
+        "train", epilog="Example: binventory train --photos s3://aft-vbi-pds/ --set Epochs=20 --set TuningJobs=10"
     )(train)
-    app.command("approve", epilog="Example: binventory approve", rich_help_panel=_PANEL)(approve)
-    app.command("reject", epilog="Example: binventory reject --note 'counts too low'", rich_help_panel=_PANEL)(reject)
+    app.command("approve", epilog="Example: binventory approve")(approve)
+    app.command("reject", epilog="Example: binventory reject --note 'counts too low'")(reject)
 
 
 def train(

@@ -31,7 +31,6 @@ from binventory.report.page import render
 from binventory.report.record import read
 from stacks.names import REGISTER
 
-_PANEL = "Train and serve"
 _MONEY = "Money"
 _WIDE = 140
 """Columns from which trials and log stand side by side."""
@@ -48,8 +47,8 @@ ExecutionArgument = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    app.command("watch", epilog="Example: binventory watch", rich_help_panel=_PANEL)(watch)
-    app.command("report", epilog="Example: binventory report -o run.html", rich_help_panel=_PANEL)(report)
+    app.command("watch", epilog="Example: binventory watch")(watch)
+    app.command("report", epilog="Example: binventory report -o run.html")(report)
 
 
 def watch(execution: ExecutionArgument = None, env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:

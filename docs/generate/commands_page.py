@@ -38,16 +38,12 @@ def commands_page() -> str:
     """The page: exit codes, then every command with its flags."""
     parts = [HEAD + "".join(f"| {int(code)} | {_MEANINGS[code]} |\n" for code in Exit)]
     root: Any = typer.main.get_command(app)
-    for panel in _panels(root):
+    for panel in dict.fromkeys(command.rich_help_panel for command in root.commands.values()):
         parts.append(f"## {panel}\n")
         for name, command in root.commands.items():
-            if (command.rich_help_panel or "Commands") == panel:
+            if command.rich_help_panel == panel:
                 parts += _command(f"binventory {name}", command)
     return "\n".join(parts)
-
-
-def _panels(root: Any) -> list[str]:
-    return list(dict.fromkeys(command.rich_help_panel or "Commands" for command in root.commands.values()))
 
 
 def _command(name: str, command: Any) -> Iterator[str]:
