@@ -23,6 +23,7 @@ _LISTED_ELSEWHERE = re.compile(
     r":sagemaker:[^:]*:\d*:([a-z-]+-job|pipeline|model-package|experiment[a-z-]*)/"
     r"|:ec2:[^:]*:\d*:(instance|volume|snapshot|network-interface|spot-instances-request)/"
 )
+"""ARNs of resources that the listings cover, and of records that AWS keeps for free, such as ended jobs."""
 _LONGEST_COUNT = timedelta(days=1)
 _AT_REST = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")
 
@@ -188,28 +189,21 @@ def _counting(aws: Aws, names: Names) -> set[str]:
         StatusEquals="InProgress",
         CreationTimeAfter=datetime.now(UTC) - _LONGEST_COUNT,
     )
-    ours = re.compile(rf"{re.escape(names.prefix)}-(count|audit)-[0-9a-f]{{12}}-\d+")
-    return {raw["TransformJobName"] for raw in running if ours.fullmatch(raw["TransformJobName"])}
+    return {raw["TransformJobName"] for raw in running if names.is_transform_job(raw["TransformJobName"])}
 
 
 def _tagged(aws: Aws, names: Names) -> dict[str, AccountResource]:
     """Every resource with the environment's tag by ARN, whether or not its kind is listed here."""
     filters = [{"Key": DEPLOYMENT_TAG, "Values": [names.prefix]}]
     listed = entries(aws, "resourcegroupstaggingapi", "get_resources", "ResourceTagMappingList", TagFilters=filters)
-    return {
-        raw["ResourceARN"]: _of_arn(raw["ResourceARN"]) for raw in listed if not _listed_elsewhere(raw["ResourceARN"])
-    }
+    arns = [raw["ResourceARN"] for raw in listed]
+    return {arn: _of_arn(arn) for arn in arns if not _LISTED_ELSEWHERE.search(arn)}
 
 
 def _of_arn(arn: str) -> AccountResource:
     """A resource of which only the ARN is known."""
     _, _, service, _, _, resource = arn.split(":", 5)
     return AccountResource(f"{service} resource", resource, arn, None)
-
-
-def _listed_elsewhere(arn: str) -> bool:
-    """Resources that the listings cover, and records that AWS keeps for free, such as ended jobs."""
-    return _LISTED_ELSEWHERE.search(arn) is not None
 
 
 def of_account(aws: Aws) -> Iterator[tuple[str, tuple[AccountResource, ...]]]:

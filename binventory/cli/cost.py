@@ -14,6 +14,7 @@ from rich.text import Text
 from binventory.cli.idle_flags import refuse_idle, refuse_two_forms
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout, table, working
 from binventory.cli.settings import settings_of
+from binventory.core.tools import REPOSITORY
 from binventory.core.words import counted
 from binventory.cost import prices, quantities, text
 from binventory.cost.alternatives import ENDPOINT_MONTH
@@ -24,7 +25,6 @@ from binventory.cost.refresh import refresh as refresh_prices
 from binventory.cost.workload import Workload
 from binventory.deployment.synthesis import synthesize
 
-_REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _EPILOG = """
 Examples:
 
@@ -105,7 +105,7 @@ def _synthesized(env: str) -> quantities.Quantities:
     settings_of(env)  # a wrong one is named here, not in the output of the CDK CLI
     with tempfile.TemporaryDirectory() as scratch:
         with working("Synthesizing the stacks"):
-            synthesize(_REPOSITORY, env, Path(scratch))
+            synthesize(REPOSITORY, env, Path(scratch))
         return quantities.read(Path(scratch))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
@@ -12,10 +11,10 @@ from rich.text import Text
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stdout, table
 from binventory.cli.settings import settings_of
 from binventory.core.errors import Exit
+from binventory.core.tools import REPOSITORY
 from binventory.doctor.check import Check
 from binventory.doctor.checks import examine
 
-_REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _STYLES = {"good": "green", "missing": "bold red", "unknown": "yellow"}
 
 
@@ -37,7 +36,7 @@ def doctor(
     json: JsonFlag = False,
 ) -> None:
     """Looks at tools, sign-in, bootstrap, stacks, permissions, quotas and billing; exits with 3 when one is missing."""
-    checks = list(_on_github(env) if github else examine(_REPOSITORY, settings_of(env)))
+    checks = list(_on_github(env) if github else examine(REPOSITORY, settings_of(env)))
     if json:
         print_json(checks)
     else:

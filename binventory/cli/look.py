@@ -19,8 +19,8 @@ from rich.table import Table
 from binventory.cli.volume import volume
 from binventory.core.errors import Exit, Problem
 from binventory.core.journal import duration as duration
+from binventory.core.tools import REPOSITORY
 
-_REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _PIPE_WIDTH = 10_000
 _UNKNOWN_WIDTH = 80
 
@@ -60,7 +60,7 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a 
 
 def environments() -> list[str]:
     """The environments that have settings."""
-    return sorted(path.stem for path in (_REPOSITORY / "settings").glob("*.yaml"))
+    return sorted(path.stem for path in (REPOSITORY / "settings").glob("*.yaml"))
 
 
 def _environment(name: str) -> str:

@@ -19,13 +19,13 @@ from binventory.core.interruption import GoesOn, interruptible
 from binventory.core.journal import Journal
 from binventory.core.names import Names
 from binventory.core.outputs import check_file
+from binventory.core.tools import REPOSITORY
 from binventory.rehearsal.defaults import DEFAULT_BACKBONE, DEFAULT_PHOTOS, DEFAULT_WEIGHTS
 from stacks.backbones import BACKBONES, published_weights
 
 if TYPE_CHECKING:
     from binventory.rehearsal.result import Options, Result
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _OF_A_NEW_ONE = (
     "photos", "photos_count", "backbone", "weights", "keep", "reclaim", "enforce_iam", "report", "state_dir",
 )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -109,7 +108,7 @@ def _chosen(aws: Aws, names: Names, execution: str | None, *, every: bool) -> tu
         if _is_run(execution):
             runs.require(aws, names, execution)
             return (execution,)
-        if _is_transform_job(names, execution):
+        if names.is_transform_job(execution):
             return (execution,)
         return (executions.find(aws, names, execution),)
     running = stopping.running(aws, names)
@@ -128,14 +127,10 @@ def _is_run(name: str) -> bool:
     return name.startswith("ec2-")
 
 
-def _is_transform_job(names: Names, name: str) -> bool:
-    return re.fullmatch(rf"{re.escape(names.prefix)}-(count|audit)-[0-9a-f]{{12}}-\d+", name) is not None
-
-
 def _stop(aws: Aws, names: Names, name: str) -> Iterator[str]:
     if _is_run(name):
         return runs.stop(aws, names, name)
-    if _is_transform_job(names, name):
+    if names.is_transform_job(name):
         return transform.stop(aws, names, name)
     return stopping.stop(aws, name)
 

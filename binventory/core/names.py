@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 DEPLOYMENT_TAG = "deployment"
@@ -23,6 +24,10 @@ class Names:
     def command(self, words: str) -> str:
         """A command line to be typed. It names the environment: without that it would be about `dev`."""
         return f"binventory {words} --env {self.environment}"
+
+    def is_transform_job(self, name: str) -> bool:
+        """Whether a name is that of a transform job of `count` or `audit`; the job's model has the same name."""
+        return re.fullmatch(rf"{re.escape(self.prefix)}-(count|audit)-[0-9a-f]{{12}}-\d+", name) is not None
 
     @property
     def deploy(self) -> str:

@@ -1,10 +1,13 @@
-"""The programs that set-up installs beside the interpreter, such as Node."""
+"""The checkout that commands run from, and the programs that set-up installs for it, such as Node."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
+from typing import Final
+
+REPOSITORY: Final = Path(__file__).resolve().parent.parent.parent
 
 
 def search_path() -> str:
