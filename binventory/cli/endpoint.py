@@ -113,8 +113,6 @@ def _goes_on(names: Names, wanted: str) -> GoesOn:
 
 
 def _switch(aws: Aws, names: Names, wanted: str, timeout: float | None, json: bool) -> None:
-    template = serving.template(aws, names)
-    limit = timeout or serving.wait_seconds(template)
     journal = Journal()
     console = stderr if json else stdout
     # Before the request: it waits until this has ended.
@@ -122,8 +120,7 @@ def _switch(aws: Aws, names: Names, wanted: str, timeout: float | None, json: bo
         console.print(sentence, soft_wrap=True)
     waits = interruptible(lambda: _goes_on(names, wanted))
     with show(journal, console), waits, journal.step(f"Turn {wanted}") as entry:
-        every = 0.5 if aws.is_local else 5
-        for event in serving.follow_switch(aws, names, wanted, timeout=limit, every=every):
+        for event in serving.follow_switch(aws, names, wanted, timeout):
             journal.note(entry, event)
     if json:
         print_json(serving.endpoint_state(aws, names))

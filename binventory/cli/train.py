@@ -219,10 +219,9 @@ def _approve(aws: Aws, names: Names, package: str, note: str) -> None:
 
 
 def _wait_until_served(aws: Aws, names: Names, package: str, timeout: float | None, console: Console) -> None:
-    limit = timeout or serving.wait_seconds(serving.template(aws, names))
     journal = Journal()
     with show(journal, console), journal.step("Promote") as entry:
-        for event in serving.follow_promotion(aws, names, package, timeout=limit):
+        for event in serving.follow_promotion(aws, names, package, timeout):
             journal.note(entry, event)
         journal.note(entry, f"endpoint {names.prefix} InService")
 

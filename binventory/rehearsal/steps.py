@@ -42,11 +42,6 @@ class Steps:
         self.logs = options.state_dir / "logs"
         """A subclass makes it."""
 
-    @property
-    def every(self) -> float:
-        """Seconds between two looks at what is changing."""
-        return 0.5 if self.aws.is_local else 5
-
     def reclaim(self, job: str) -> None:
         """Interrupts the spot capacity of a training job; only a local AWS can do so."""
         raise NotImplementedError(job)
@@ -106,9 +101,7 @@ class Steps:
         with self.journal.step("Approve and promote") as entry:
             serving.approve(self.aws, self.result.package, "rehearsal")
             self.journal.note(entry, "approved; waiting for the function that makes it serve")
-            limit = serving.wait_seconds(serving.template(self.aws, self.names))
-            package = self.result.package
-            for event in serving.follow_promotion(self.aws, self.names, package, timeout=limit, every=self.every):
+            for event in serving.follow_promotion(self.aws, self.names, self.result.package):
                 self.journal.note(entry, event)
             self.journal.note(entry, f"endpoint {self.names.prefix} InService")
 

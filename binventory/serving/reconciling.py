@@ -15,13 +15,14 @@ from binventory.core.aws import DENIED, Aws, error_code
 from binventory.core.deployed import not_deployed
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
-from binventory.serving.endpoint import EndpointState, endpoint_state, stack_events
+from binventory.serving.endpoint import EndpointState, endpoint_state, stack_events, template
 from binventory.serving.registry import describe_package, version_of
 
 # CloudFormation's time beside SageMaker's rollout: model, alarms, clean-up.
 _AROUND_SECONDS = 10 * 60.0
 _WITHOUT_LIMIT_SECONDS = 30 * 60.0
 _ASK_EVERY_SECONDS = 5.0
+_LOOK_EVERY_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,12 @@ def wait_seconds(template: dict[str, Any]) -> float:
     return 2 * rollout_seconds(template)
 
 
-def follow_promotion(aws: Aws, names: Names, package: str, *, timeout: float, every: float = 0.5) -> Iterator[str]:
-    """Yields what happens until the endpoint serves `package`; a Problem when it will not, or time is up."""
-    watch = _Watch(aws, names, timeout, every)
+def follow_promotion(aws: Aws, names: Names, package: str, timeout: float | None = None) -> Iterator[str]:
+    """Yields what happens until the endpoint serves `package`; a Problem when it will not, or time is up.
+
+    timeout: in seconds; None for the longest time that the deployed stack may take.
+    """
+    watch = _Watch(aws, names, timeout)
     while True:
         yield from watch.news()
         state = endpoint_state(aws, names)
@@ -108,9 +112,9 @@ def follow_promotion(aws: Aws, names: Names, package: str, *, timeout: float, ev
         watch.pause(lambda: not_promoted(names, watch.late(endpoint_state(aws, names))))
 
 
-def follow_switch(aws: Aws, names: Names, wanted: str, *, timeout: float, every: float = 0.5) -> Iterator[str]:
-    """Yields what happens until the endpoint is `on` or `off`; a Problem when it will not be, or time is up."""
-    watch = _Watch(aws, names, timeout, every)
+def follow_switch(aws: Aws, names: Names, wanted: str, timeout: float | None = None) -> Iterator[str]:
+    """As `follow_promotion`, until the endpoint is `on` or `off`."""
+    watch = _Watch(aws, names, timeout)
     answer: Comparison | None = compare(aws, names, endpoint=wanted, by="a person")
     while True:
         yield from watch.news()
@@ -131,9 +135,9 @@ def follow_switch(aws: Aws, names: Names, wanted: str, *, timeout: float, every:
 class _Watch:
     """Reads the serving stack again and again, for a limited time."""
 
-    def __init__(self, aws: Aws, names: Names, timeout: float, every: float) -> None:
-        self._aws, self._names, self._timeout = aws, names, timeout
-        self._every = every
+    def __init__(self, aws: Aws, names: Names, timeout: float | None) -> None:
+        self._aws, self._names = aws, names
+        self._timeout = timeout or wait_seconds(template(aws, names))
         self._began = time.monotonic()
         self._asked = self._began
         self._seen: set[str] = set()
@@ -170,7 +174,7 @@ class _Watch:
         """Waits until the next read; raises what `late` makes when the time is up."""
         if time.monotonic() - self._began > self._timeout:
             raise late()
-        time.sleep(self._every)
+        time.sleep(0.5 if self._aws.is_local else _LOOK_EVERY_SECONDS)
 
 
 def not_promoted(names: Names, why: str, cure: str = "") -> Problem:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -138,7 +138,7 @@ class AccountCheck(Steps):
             with Callers(self._ask_bright, people=2, pause=0.2).calling() as callers:
                 serving.approve(self.aws, broken, "broken on purpose")
                 try:
-                    for event in self._follow_promotion(broken):
+                    for event in serving.follow_promotion(self.aws, self.names, broken):
                         self.journal.note(entry, event)
                 except Problem as problem:
                     self.journal.note(entry, problem.why)
@@ -156,7 +156,7 @@ class AccountCheck(Steps):
             self._alarms_end(entry)
             again = self._register(location)
             serving.approve(self.aws, again, "the good model again")
-            for event in self._follow_promotion(again):
+            for event in serving.follow_promotion(self.aws, self.names, again):
                 self.journal.note(entry, event)
             served = self._served_package()
             self.findings.append(Finding("An update after a rollback works", served == again, f"{served} serves"))
@@ -178,7 +178,7 @@ class AccountCheck(Steps):
                     "look at the endpoint's errors and latency in CloudWatch",
                 )
             self.journal.note(entry, f"waits for the end of {', '.join(left)}")
-            time.sleep(self.every)
+            time.sleep(0.5 if self.aws.is_local else 5)
 
     def probe(self) -> None:
         """The questions that need no rollout."""
@@ -280,10 +280,6 @@ class AccountCheck(Steps):
     def _container(self, package: str) -> dict[str, Any]:
         return dict(probes.package_of(self.aws, package)["InferenceSpecification"]["Containers"][0])
 
-    def _follow_promotion(self, package: str) -> Iterator[str]:
-        limit = serving.wait_seconds(serving.template(self.aws, self.names))
-        return serving.follow_promotion(self.aws, self.names, package, timeout=limit, every=self.every)
-
     def _ask_bright(self, turn: int) -> str:
         return self._answer(grey_model.photo(broken_model.BRIGHT))
 
@@ -301,7 +297,7 @@ class AccountCheck(Steps):
             state = serving.endpoint_state(self.aws, self.names)
             if state.rests and not state.changing:
                 break
-            time.sleep(self.every)
+            time.sleep(0.5 if self.aws.is_local else 5)
         try:
             return self._answer(grey_model.photo(broken_model.BRIGHT))
         except ClientError as error:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
 from binventory import serving
 from binventory.cli import run
+from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
 from binventory.serving import reconciling
 from binventory.serving.endpoint import EndpointState
@@ -18,7 +20,8 @@ from binventory.serving.registry import JudgedPackage
 from tests.conftest import NAMES
 
 PACKAGE = "arn:aws:sagemaker:us-east-1:123456789012:model-package/binventory-dev/{}"
-AWS: Any = None
+SESSION = boto3.Session("key", "secret", region_name="us-east-1")
+AWS = Aws(SESSION)
 
 
 def refused(code: str) -> Callable[..., Comparison]:
@@ -46,7 +49,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def follow(timeout: float = 60.0) -> Problem:
     with pytest.raises(Problem, match="was not promoted to the endpoint binventory-dev") as caught:
-        list(serving.follow_promotion(AWS, NAMES, PACKAGE.format(1), timeout=timeout, every=0))
+        list(serving.follow_promotion(AWS, NAMES, PACKAGE.format(1), timeout))
     return caught.value
 
 
@@ -76,17 +79,34 @@ def test_the_wait_ends_when_its_time_is_up(stack: str, said: str, account: Calla
     assert "/aws/lambda/" in problem.cure
 
 
+@pytest.mark.parametrize(("aws", "seconds"), [(AWS, 5.0), (Aws(SESSION, "http://localhost:4566"), 0.5)])
+def test_an_account_is_looked_at_every_five_seconds(
+    aws: Aws, seconds: float, account: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CloudFormation throttles those who ask it twice a second."""
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        account(serves=1, answer=Comparison("left", ""))
+
+    monkeypatch.setattr("binventory.serving.reconciling.time.sleep", pause)
+    account(serves=0, answer=Comparison("busy", "an update is in progress"))
+    list(serving.follow_promotion(aws, NAMES, PACKAGE.format(1), timeout=60))
+    assert pauses == [seconds]
+
+
 def test_a_switch_that_does_not_come_about_says_how_the_stack_stands(account: Callable[..., None]) -> None:
     account(serves=1, answer=Comparison("busy", "an update is in progress"))
     with pytest.raises(Problem, match="The endpoint binventory-dev was not turned off: it did not happen") as caught:
-        list(serving.follow_switch(AWS, NAMES, "off", timeout=-1, every=0))
+        list(serving.follow_switch(AWS, NAMES, "off", timeout=-1))
     assert "describe-stack-events --stack-name binventory-dev-serving" in caught.value.cure
 
 
 def test_what_else_aws_refuses_ends_the_wait_at_once(account: Callable[..., None]) -> None:
     account(serves=0, answer=refused("ExpiredTokenException"))
     with pytest.raises(ClientError, match="you may not"):
-        list(serving.follow_promotion(AWS, NAMES, PACKAGE.format(1), timeout=60, every=0))
+        list(serving.follow_promotion(AWS, NAMES, PACKAGE.format(1), timeout=60))
 
 
 @pytest.mark.parametrize(("code", "raises"), [("AccessDeniedException", False), ("ThrottlingException", True)])
