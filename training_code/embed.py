@@ -38,7 +38,7 @@ from photos.augmentation import Augmentation
 from photos.batches import photo_view, read_ahead, stacked
 from photos.threads import decoding_threads
 from shards import NOT_SEALED, Sample, ShardError, ShardIndex, check_sealed, list_shards, read_shards
-from shards.lists import ShardLists
+from shards.lists import ShardLists, read_split_by
 from stacks.backbones import BACKBONES
 from stacks.vocabulary import TRAIN, VALIDATION
 
@@ -122,7 +122,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"embedding photos={done} of={total} rate={rate:.4g} left={left:.0f}", flush=True)
     quarantine.check()
     _publish(work, mine, tasks, output)
-    write_part_list(output / "features", {task.part: task.made_from for task in tasks}, weights)
+    origins = {task.part: task.made_from for task in tasks}
+    write_part_list(output / "features", origins, weights, split_by=_split_by(settings, container))
     seconds = time.monotonic() - started
     write_json(output / "embedding.json", {
         **_without_folders(settings),
@@ -142,6 +143,10 @@ def _shards_by_split(settings: EmbedSettings, container: JobContainer) -> dict[s
         except ShardError as error:
             raise JobError(f"split {split!r} is empty or cannot be used: {error}") from error
     return shards
+
+
+def _split_by(settings: EmbedSettings, container: JobContainer) -> str:
+    return read_split_by(settings.train or container.channel(TRAIN))
 
 
 def _origin(settings: EmbedSettings, backbone: Backbone, train: list[Path]) -> str:

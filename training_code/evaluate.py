@@ -28,7 +28,7 @@ from evaluation.served_model import Logits, ServedModel, probabilities_of
 from ingestion.split import block_of
 from jobs.archive import open_archive, write_archive
 from jobs.container import JobContainer, JobError, checked_output, leave, run_job
-from jobs.lineage import code_fingerprint, data_fingerprint
+from jobs.lineage import code_fingerprint, data_fingerprint, require_disjoint
 from jobs.settings import parse_settings, setting
 from modelling.bin_model import ModelCard, load_model
 from modelling.onnx_export import export_logits
@@ -105,6 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         model, card = load_model(_model_folder(settings.model, folder))
+        _require_as_trained(card, splits)
         export_logits(model, folder / "fp32.onnx")
         del model
         chosen = _choose(card, splits, settings, folder)
@@ -144,12 +145,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _open_splits(settings: EvaluateSettings) -> Splits:
-    train, validation, test = (_open_split(name, getattr(settings, name), settings.sealed) for name in SPLITS)
-    try:
-        return Splits(train, validation, test, read_split_by(settings.test))
-    except ShardError:
-        # The lists of shards that lie in subfolders say it, each for itself.
-        return Splits(train, validation, test, "")
+    opened = {name: _open_split(name, getattr(settings, name), settings.sealed) for name in SPLITS}
+    require_disjoint({name: split.ids for name, split in opened.items()})
+    return Splits(**opened, split_by=read_split_by(settings.test))
 
 
 def _open_split(name: str, folder: Path, sealed: str) -> ShardIndex:
@@ -175,8 +173,18 @@ def _model_folder(path: Path, scratch: Path) -> Path:
     return folder
 
 
+def _require_as_trained(card: ModelCard, splits: Splits) -> None:
+    """Raise JobError where the photos were split in another way than those that the model was trained on."""
+    if card.split_by and splits.split_by and card.split_by != splits.split_by:
+        raise JobError(
+            f"--model was trained on photos that were split by {card.split_by}, and --test was split by "
+            f"{splits.split_by}: the model has learnt most of these photos. Give the shards that it was trained on, or "
+            "embed and train again"
+        )
+
+
 def _choose(card: ModelCard, splits: Splits, settings: EvaluateSettings, folder: Path) -> Chosen:
-    """Choose the precision on the validation split and fit the temperature of the chosen graph there."""
+    """Fit the temperature of each graph on the validation split, and choose the precision by its answers there."""
     graph = folder / "fp32.onnx"
     # Beside each other: a graph is rounded on one core for most of the time.
     with ThreadPoolExecutor(1) as beside:
@@ -189,8 +197,15 @@ def _choose(card: ModelCard, splits: Splits, settings: EvaluateSettings, folder:
             _quantise(graph, rounded, _spread(splits.train, settings.calibration_photos), card)
             drafted["int8"] = _drafted("int8", rounded, card, splits.validation, folder)
         drafted["fp32"] = floating.result()
+    # Each with its temperature, as it would be served: the median depends on it.
+    temperatures = {
+        name: fit_temperature(draft.scores, splits.validation.counts, classes=card.classes)
+        for name, draft in drafted.items()
+    }
     scored = {
-        name: _predictions(splits.validation, softmax(draft.scores), card, settings, card.answer)
+        name: _predictions(
+            splits.validation, softmax(draft.scores, temperatures[name].value), card, settings, card.answer
+        )
         for name, draft in drafted.items()
     }
     allowance = Allowance(settings.int8_accuracy_loss, settings.int8_rmse_loss)
@@ -200,8 +215,7 @@ def _choose(card: ModelCard, splits: Splits, settings: EvaluateSettings, folder:
         else choose_precision(scored["fp32"], scored.get("int8"), allowance)
     )
     chosen = drafted[choice.precision]
-    temperature = fit_temperature(chosen.scores, splits.validation.counts, classes=card.classes)
-    return Chosen(chosen.graph, chosen.served, choice, temperature)
+    return Chosen(chosen.graph, chosen.served, choice, temperatures[choice.precision])
 
 
 def _quantise(fp32: Path, int8: Path, photos: Sequence[Sample], card: ModelCard) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from features.files import FeatureSet, check_backbone, read_split, same_precision
+from features.files import FeatureSet, check_backbone, read_split, same_precision, split_by_of
 from features.first_head import fit_first_head
 from features.source import FeatureSource
 from fitting.checkpoints import CheckpointFolder
@@ -31,7 +31,7 @@ from fitting.optimiser import OPTIMISERS, Optimiser, Schedule
 from fitting.precision import PRECISIONS, MixedPrecision
 from fitting.ranks import DEFAULT_PORT, Ranks, hosts_of_job, joined_ranks, several_gpus_without_launcher
 from jobs.container import JobContainer, JobError, StopSignal, checked_output, leave, run_job
-from jobs.lineage import code_fingerprint
+from jobs.lineage import code_fingerprint, require_disjoint
 from jobs.settings import parse_settings, setting
 from jobs.tensor_files import digest_of_tensors
 from modelling.bin_model import BinModel, ModelCard, combine_saved, read_card, save_model
@@ -118,9 +118,11 @@ class TrainSettings:
     sealed: str = setting(
         "full only: digests of the splits' lists of shards, as step Seal recorded them; none: not held to any", "none"
     )
-    embedding: Path | None = setting("folder that embed.py wrote (default: the channel)", None)
-    train: Path | None = setting("folder of training shards (full; default: the channel)", None)
-    validation: Path | None = setting("folder of validation shards (full; default: the channel)", None)
+    embedding: Path | None = setting("head only: folder that embed.py wrote (default: the channel)", None, only="head")
+    train: Path | None = setting("full only: folder of training shards (default: the channel)", None, only="full")
+    validation: Path | None = setting(
+        "full only: folder of validation shards (default: the channel)", None, only="full"
+    )
     output: Path | None = setting("where to write the model (default: the job's model folder)", None)
     checkpoints: Path | None = setting("where to keep checkpoints (default: the job's folder)", None)
 
@@ -219,9 +221,13 @@ def _head_task(settings: TrainSettings, container: JobContainer) -> Task:
     _require_as_embedded(settings, card)
     splits = [read_split(folder / "features", split) for split in (TRAIN, VALIDATION)]
     card, splits = _asked_features(settings.features, card, splits)
-    card = replace(card, computed_in={"features": same_precision(splits)}, head=settings.head, answer=settings.answer)
+    card = replace(
+        card, computed_in={"features": same_precision(splits)}, head=settings.head, answer=settings.answer,
+        split_by=split_by_of(folder / "features"),
+    )  # fmt: skip
     train, validation = (FeatureSource(features, settings.seed) for features in splits)
     _check_counts(train.counts, validation.counts)
+    require_disjoint({TRAIN: train.ids, VALIDATION: validation.ids})
     head = CountHead(train.views.shape[2], dropout=settings.dropout, kind=settings.head)
     head.standardise_on(train.views.flatten(0, 1), card.feature_groups)
     return Task(head, train, validation, train.counts, card, (train.digest, validation.digest))
@@ -253,6 +259,7 @@ def _asked_features(asked: str, card: ModelCard, splits: list[FeatureSet]) -> tu
 def _full_task(settings: TrainSettings, container: JobContainer, ranks: Ranks) -> Task:
     # Here, not above: a trial on features should not wait for torchvision and Pillow.
     from modelling.backbones import load_backbone, preprocessing_of
+    from shards.lists import read_split_by
 
     assert settings.weights is not None and settings.fit is not None and settings.input_size is not None
     if settings.artefact == "head" or settings.features == "embedded":
@@ -262,6 +269,7 @@ def _full_task(settings: TrainSettings, container: JobContainer, ranks: Ranks) -
     train = _photo_source(settings, TRAIN, settings.train or container.channel(TRAIN), pixels)
     validation = _photo_source(settings, VALIDATION, settings.validation or container.channel(VALIDATION), pixels)
     _check_counts(train.counts, validation.counts)
+    require_disjoint({TRAIN: train.ids, VALIDATION: validation.ids})
     backbone = load_backbone(settings.backbone, settings.weights, settings.seed, container, settings.features)
     # The seed identifies random weights, because processors draw them differently.
     start = "" if settings.weights == "none" else digest_of_tensors(backbone.network.state_dict())
@@ -274,6 +282,7 @@ def _full_task(settings: TrainSettings, container: JobContainer, ranks: Ranks) -
     card = ModelCard(
         settings.backbone, settings.weights, "full", preprocessing=pixels, features=settings.features,
         feature_groups=backbone.groups, head=settings.head, answer=settings.answer,
+        split_by=read_split_by(settings.train or container.channel(TRAIN)),
     )  # fmt: skip
 
     def fit_head() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,13 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 import spot_machine
+import train
 from jobs.container import JobError
-from machine.steps import STEPS
+from machine.steps import STEPS, RunPlan, Steps
 from spot_machine import SpotMachine
+from tests.training_data import write_split
 
-PLAN = {
+PLAN: dict[str, Any] = {
     "run": "ec2-1",
     "shards": {split: f"s3://data/{split}/" for split in ("train", "validation", "test")},
     "checkpoints": "s3://data/checkpoints/ec2-1/",
@@ -96,6 +100,20 @@ def test_a_defect_is_in_the_status_and_its_traceback_in_the_log(
     assert SpotMachine("s3://data/executions/ec2-1", tmp_path, 1).work() == 1
     assert exchange.said["reason"].startswith("ZeroDivisionError: division by zero")
     assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+def test_a_machine_trains_everything_from_its_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    write_split(tmp_path / "data", "train", 10)
+    write_split(tmp_path / "data", "validation", 5, first=900)
+    flags = {
+        "strategy": "full", "backbone": "small", "weights": "none", "input-size": "32", "epochs": "1",
+        "head-epochs": "0", "batch-size": "5",
+    }  # fmt: skip
+    plan = RunPlan.of({**PLAN, "flags": {**PLAN["flags"], "train": flags}})
+    steps = Steps(plan, tmp_path, Path(train.__file__).parent)
+    steps.run("train", lambda: False)
+    assert steps.model.is_file()
 
 
 def test_a_machine_without_the_tag_of_its_run_says_so(

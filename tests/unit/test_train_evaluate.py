@@ -567,6 +567,50 @@ def test_a_champion_is_compared_in_the_numbers_that_it_serves_in_or_not_at_all(
     assert re.search(f"the champion cannot be loaded: .*{words}", report["binventory"]["gate"]["not_compared"])
 
 
+@pytest.mark.parametrize(("split", "other"), [("test", "train"), ("test", "validation"), ("validation", "train")])
+def test_a_photo_in_two_splits_is_refused(split: str, other: str, world: Path, tmp_path: Path) -> None:
+    """A model would be judged, or its temperature fitted, on photos that it has learnt."""
+    photos, shared = len(ShardIndex(world / other)), ShardIndex(world / other).ids[0]
+    with pytest.raises(JobError, match=f"{photos} of {photos} photos of split .* too, such as {shared}: give each"):
+        run(world, tmp_path / "out", f"--{split}", str(world / other))
+    assert not (tmp_path / "out").exists()
+
+
+def test_shards_that_were_split_anew_are_no_test_of_the_model(tmp_path: Path) -> None:
+    """Four fifths of their test photos were its training photos: it seemed better than it is, and passed the gate."""
+    first, again = tmp_path / "first", tmp_path / "again"
+    for number, (split, photos) in enumerate((("train", 20), ("validation", 10), ("test", 10))):
+        for seed, place in enumerate((first, again)):
+            write_split(place, split, photos, first=1000 * (number + 1))
+            listed = read_shard_list(place / split).values()
+            write_shard_list(place / split, listed, split_by=f"seed {seed} and blocks of 100 ids")
+    read = ["--train", str(first / "train"), "--validation", str(first / "validation")]
+    small = ["--backbone", "small"]
+    embed.main([*small, "--weights", "none", *SMALL_INPUT, *read, "--output", str(first / "embedding")])
+    kept = ["--epochs", "1", "--checkpoints", str(tmp_path / "checkpoints")]
+    train.main([*small, *kept, "--embedding", str(first / "embedding"), "--output", str(first / "model")])
+    said = "--model was trained on photos that were split by seed 0 .*, and --test was split by seed 1 .*train again"
+    with pytest.raises(JobError, match=said):
+        run(again, tmp_path / "out", model=first / "model")
+    whole = ["--strategy", "full", "--weights", "none", "--head-epochs", "0", *SMALL_INPUT, *read]
+    train.main([*small, *whole, *kept, "--output", str(first / "whole")])
+    with pytest.raises(JobError, match=said):
+        run(again, tmp_path / "out", model=first / "whole")
+    assert not (tmp_path / "out").exists()
+    run(first, tmp_path / "out", "--precision", "fp32")
+
+
+def test_the_precision_is_chosen_by_the_answers_that_are_served(world: Path, tmp_path: Path) -> None:
+    """With their temperature: the median depends on it."""
+    run(world, tmp_path, "--precision", "fp32")
+    photos = ShardIndex(world / "validation")
+    serving, logits = answers(tmp_path / "serving" / "model.tar.gz", tmp_path / "served", photos)
+    right = answered(softmax(logits, serving["temperature"]), serving["answer"]) + 1 == np.array(photos.counts)
+    assert serving["quantisation"]["fp32"]["accuracy"] == pytest.approx(right.mean())
+    alone = answered(softmax(logits), serving["answer"])
+    assert (alone != answered(softmax(logits, serving["temperature"]), serving["answer"])).any(), "the case must differ"
+
+
 def test_an_output_that_cannot_be_a_folder_is_named_before_work(world: Path) -> None:
     with pytest.raises(JobError, match=r"--output .*\.py is no folder; give another"):
         run(world, Path(__file__))

@@ -39,7 +39,7 @@ def run(folder: Path, *flags: str) -> dict[str, Any]:
 
 def damage(folder: Path, photos: int) -> None:
     """A shard whose photos are none."""
-    names = [f"bad{number}" for number in range(photos)]
+    names = [f"bad{number}-{folder.name}" for number in range(photos)]
     write_shard(
         folder / "train-99999.tar", [(name, b"\xff\xd8\xff no photo", {"id": name, "count": 1}) for name in names]
     )
@@ -82,7 +82,7 @@ def test_an_unreadable_photo_is_left_out_and_too_many_end_the_job(
     damage(tmp_path / "train", 2)
     flags = ["--epochs", "1", "--batch-size", "8"]
     run(tmp_path, *flags, "--max-corrupt-share", "0.2")
-    assert "photo bad0 left out" in capsys.readouterr().err
+    assert "photo bad0-train left out" in capsys.readouterr().err
     with pytest.raises(JobError, match=r"of 22 photos cannot be read.*bad"):
         run(tmp_path, *flags)
 
@@ -155,6 +155,28 @@ def test_a_split_without_photos_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "hollow" / "train").symlink_to(tmp_path / "train")
     with pytest.raises(JobError, match="hold no photos"):
         run(tmp_path / "hollow")
+
+
+def test_a_photo_in_both_splits_is_refused_before_work(tmp_path: Path) -> None:
+    """The kept epoch would be the one that knows the training photos best."""
+    write_split(tmp_path, "train", 10)
+    write_split(tmp_path, "validation", 4, first=108)
+    with pytest.raises(JobError, match="2 of 4 photos of split validation are in split train too, such as 00108"):
+        run(tmp_path)
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--artefact", "head"], "--artefact head needs strategy head"),
+        (["--features", "embedded"], "--features embedded needs strategy head"),
+        (["--embedding", "embedding"], "--embedding has no effect with strategy full, only with head: leave it out"),
+    ],
+)
+def test_what_needs_features_is_refused(flags: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=message):
+        run(tmp_path, *flags)
 
 
 @pytest.mark.parametrize("frozen", [True, False])

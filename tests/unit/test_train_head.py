@@ -182,8 +182,8 @@ def test_a_trial_saves_its_head_alone(tmp_path: Path, monkeypatch: pytest.Monkey
         (["--input-size", "300"], "--input-size is 300, but the features were embedded with 224"),
         (["--head-rate", "0.5"], "--head-rate has no effect with strategy head, only with full"),
         (["--batch-norm", "train"], "--batch-norm has no effect with strategy head"),
-        (["--strategy", "full", "--artefact", "head"], "--artefact head needs strategy head"),
-        (["--strategy", "full", "--features", "embedded"], "--features embedded needs strategy head"),
+        (["--train", "shards/train"], "--train has no effect with strategy head, only with full: leave it out"),
+        (["--validation", "other"], "--validation has no effect with strategy head, only with full: leave it out"),
     ],
 )
 def test_a_wrong_setting_is_named_before_work(flags: list[str], message: str, tmp_path: Path) -> None:
@@ -191,6 +191,15 @@ def test_a_wrong_setting_is_named_before_work(flags: list[str], message: str, tm
     with pytest.raises(JobError) as error:
         run(tmp_path, *flags)
     assert message in str(error.value)
+
+
+def test_features_of_a_photo_in_both_splits_are_refused(tmp_path: Path) -> None:
+    """The best epoch would be the one that knows the training photos best."""
+    write_embedding(tmp_path / "embedding")
+    add_features(tmp_path / "embedding", "validation", "train", torch.zeros(1, 6), [3])
+    with pytest.raises(JobError, match="1 of 21 photos of split validation are in split train too, such as train0"):
+        run(tmp_path)
+    assert not (tmp_path / "model").exists()
 
 
 def test_what_the_features_were_made_with_may_be_said_and_is_not_made_up(tmp_path: Path) -> None:

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 import train
-from fitting.loop import Fit, Outcome
+from fitting.loop import Fit, Outcome, StepResult
 from fitting.objectives import OBJECTIVES
 from fitting.precision import PRECISIONS, MixedPrecision
 from jobs.container import JobError
 from modelling.bin_model import load_model
 from stacks.settings.training import TrainingSettings
 from tests.training_data import SMALL_INPUT, write_split
+from watching.watcher import RunWatcher, layer_signals
 
 CPU = torch.device("cpu")
 
@@ -184,6 +185,29 @@ def test_a_loss_that_overflows_in_fp16_leaves_out_its_step(
     printed = capsys.readouterr().out
     assert "2 of 4 steps of the epoch were left out, since their numbers overflow in fp16" in printed
     assert "1 of 4 steps of the epoch were left out" in printed and "the loss scale is 8192" in printed
+
+
+def test_the_initial_weights_are_watched_although_the_first_step_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that is left out has no gradients: the rule counted it as looked at, and never looked again."""
+    overflow_in(monkeypatch, {0})
+    with pytest.raises(JobError, match="watch rule poor-weight-initialisation stopped the run: relative gradients"):
+        fine_tune(tmp_path, "--epochs", "1", "--watch", "poor-weight-initialisation=stop:1.000001")
+
+
+def test_a_step_that_is_left_out_lowers_no_mean_of_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    overflow_in(monkeypatch, {1, 2})
+    looked: list[float] = []
+
+    class Noting(RunWatcher):
+        def on_step(self, result: StepResult) -> None:
+            looked.extend(layer.gradient_norm for layer in layer_signals(result.network, deviations=False)[:1])
+            super().on_step(result)
+
+    monkeypatch.setattr(train, "RunWatcher", Noting)
+    norms = fine_tune(tmp_path, "--epochs", "1")["gradient_norms"]
+    assert next(iter(norms.values())) == [pytest.approx(sum(looked) / len(looked))]
 
 
 @pytest.mark.parametrize(

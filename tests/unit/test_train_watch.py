@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -56,7 +57,8 @@ CASES: dict[str, tuple[Callable[[Rule], list[str | None]], Callable[[Rule], list
     "exploding-tensor": (steps(layer(gradient=float("nan"), finite=False)), steps(layer(gradient=50.0))),
     "poor-weight-initialisation": (steps(layer(), layer(deviation=0.0)), steps(layer(), layer(gradient=1e-3))),
     "overfit": (history([0.2] * 4, [0.5] * 4), history([0.4] * 4, [0.5] * 4)),
-    "overtraining": (history([0.1] * 12, [0.5, 0.4, *[0.6] * 10]), history(FALLING, FALLING)),
+    # An epoch whose validation loss is no number is never the best.
+    "overtraining": (history([0.1] * 12, [0.5, 0.4, *[0.6] * 10]), history(FALLING, [math.nan, *FALLING[1:]])),
     "loss-not-decreasing": (history([1.0] * 7, [1.0] * 7), history(FALLING, FALLING)),
     "class-imbalance": (
         lambda rule: [rule.on_start({1: 5, 2: 60})],

@@ -127,11 +127,15 @@ def read_features(path: Path, made_from: str) -> PartFile:
     return PartFile(features, counts, ids, view, precision, left_out, digest)
 
 
-def write_part_list(folder: Path, parts: Mapping[Part, str], backbone: str) -> None:
-    """Write the list of the files of an embedding with their origins; `backbone`: the digest of its weights."""
+def write_part_list(folder: Path, parts: Mapping[Part, str], backbone: str, *, split_by: str = "") -> None:
+    """Write the list of the files of an embedding with their origins.
+
+    `backbone` is the digest of its weights, `split_by` what put the photos into their splits.
+    """
+    origins = {part.name: origin for part, origin in parts.items()}
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / (LIST + ".partial")
-    partial.write_bytes(seal({"backbone": backbone, "parts": {part.name: origin for part, origin in parts.items()}}))
+    partial.write_bytes(seal({"backbone": backbone, "parts": origins, "split_by": split_by}))
     os.replace(partial, folder / LIST)
 
 
@@ -139,6 +143,11 @@ def check_backbone(folder: Path, backbone: str) -> None:
     """Raise JobError unless the features were computed with the backbone whose weights have this digest."""
     if _read_part_list(folder)["backbone"] != backbone:
         raise JobError(f"the features in {folder} were computed with another backbone than the one beside them")
+
+
+def split_by_of(folder: Path) -> str:
+    """What put the photos into their splits; empty where the list does not say."""
+    return str(_read_part_list(folder).get("split_by", ""))
 
 
 def read_split(folder: Path, split: str) -> FeatureSet:

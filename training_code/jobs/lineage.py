@@ -1,11 +1,13 @@
-"""Fingerprints by which a model can be traced to the photos and the code it came from."""
+"""Where a model comes from: fingerprints of its photos and its code, and splits that share no photo."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
+
+from jobs.container import JobError
 
 
 class LabelledIds(Protocol):
@@ -18,6 +20,21 @@ class LabelledIds(Protocol):
     @property
     def counts(self) -> list[int]:
         """Recorded quantities."""
+
+
+def require_disjoint(ids: Mapping[str, Sequence[str]]) -> None:
+    """Raise JobError where a photo is in two splits: a model would be chosen or judged by what it has learnt.
+
+    `ids` has those of each split, by its name.
+    """
+    split_of: dict[str, str] = {}
+    for name, split in ids.items():
+        if shared := sorted(split_of.keys() & set(split)):
+            raise JobError(
+                f"{len(shared)} of {len(split)} photos of split {name} are in split {split_of[shared[0]]} too, such as "
+                f"{shared[0]}: give each split the folder that the same ingest wrote for it"
+            )
+        split_of |= dict.fromkeys(split, name)
 
 
 def data_fingerprint(splits: Mapping[str, LabelledIds]) -> str:

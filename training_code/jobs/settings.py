@@ -89,8 +89,8 @@ def parse_settings(kind: type[Settings], arguments: Sequence[str] | None, descri
         name: ",".join(value) if isinstance(value, list) else value
         for name, value in vars(parser.parse_args(arguments)).items()
     }
-    usual = next((item.default for item in _flags(kind) if item.name == "strategy"), "")
-    strategy = _text(str(given.get("strategy") or usual))
+    chosen = next((item for item in _flags(kind) if item.name == "strategy"), None)
+    strategy = "" if chosen is None else _convert(chosen, types["strategy"], given["strategy"] or chosen.default)
     _refuse_without_effect([item for item in _flags(kind) if given[item.name] is not None], strategy)
     for item in _flags(kind):
         if given[item.name] is None:

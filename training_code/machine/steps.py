@@ -137,8 +137,9 @@ class Steps:
         if step == "embed":
             return [*data["train"], *data["validation"]]
         if step == "train":
-            embedding = ["--embedding", str(self._jobs["embed"].base / "model")]
-            return [*embedding, *data["train"], *data["validation"]]
+            if self._plan.flags[step].get("strategy") == "full":
+                return [*data["train"], *data["validation"]]
+            return ["--embedding", str(self._jobs["embed"].base / "model")]
         model = ["--model", str(self.model), "--output", str(self.evaluated)]
         return [*model, *data["train"], *data["validation"], *data["test"]]
 

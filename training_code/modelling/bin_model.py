@@ -85,6 +85,8 @@ class ModelCard:
     metrics: dict[str, float] = field(default_factory=dict)
     computed_in: dict[str, str] = field(default_factory=dict)
     """The numbers of `features` (strategy head) and of `training`: fp32, bf16 or fp16."""
+    split_by: str = ""
+    """What put the photos that it was trained on into their split; empty where that is not known."""
     tensors: str = ""
     """SHA-256 of model.safetensors; set when both are saved."""
     schema: int = MODEL_SCHEMA

@@ -55,7 +55,9 @@ def read_shard_list(folder: Path) -> dict[str, ShardSummary]:
 
 
 def read_split_by(folder: Path) -> str:
-    """What put the photos into their splits; empty where the list does not say. Raises ShardError as above."""
+    """What put the photos into their splits; empty where the list does not say, or where subfolders have one each."""
+    if not (folder / LIST).is_file():
+        return ""
     return str(_read(folder).get("split_by", ""))
 
 

@@ -176,7 +176,8 @@ class Overtraining(Rule):
     def on_epoch(self, history: Sequence[EpochResult]) -> str | None:
         """How long ago the best epoch was."""
         self.data_points += 1
-        best = min(history, key=lambda result: result.validation_loss)
+        # The epoch that is kept: any number is less than one that is none.
+        best = min(history, key=lambda result: (not math.isfinite(result.validation_loss), result.validation_loss))
         waited = history[-1].epoch - best.epoch
         if waited < self.threshold:
             return None

@@ -38,18 +38,23 @@ class RunWatcher:
         self._looked = 0
         self._counts = counts
         self._started = False
+        self._seen = False
+        """Whether gradients have been looked at: before that, the weights are the initial ones."""
 
     def on_step(self, result: StepResult) -> None:
         """Look at the gradients before they are used."""
-        first = not self._started
-        if first:
+        if not self._started:
             self._started = True
             for rule in self.rules:
                 self._judge(rule, rule.on_start(self._counts))
-        if result.step % self._every:
+        # The weights are the initial ones until a step is taken, whichever steps are looked at.
+        if result.step % self._every and self._seen:
             return
         self._remember_loss(result.step, result.loss)
-        layers = layer_signals(result.network, deviations=first)
+        layers = layer_signals(result.network, deviations=not self._seen)
+        if not layers:
+            return  # An overflow in fp16: the step is left out, and its gradients are gone.
+        self._seen = True
         self._looked += 1
         for layer in layers:
             self._sums[layer.name] = self._sums.get(layer.name, 0.0) + layer.gradient_norm
@@ -78,7 +83,7 @@ class RunWatcher:
         """State for the checkpoint: all that the report needs, so that it is the same after a restart."""
         return {
             "rules": [rule.state() for rule in self.rules], "steps": self.curves.steps, "started": self._started,
-            "gradients": self.curves.gradients, "sums": self._sums, "looked": self._looked,
+            "seen": self._seen, "gradients": self.curves.gradients, "sums": self._sums, "looked": self._looked,
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -86,7 +91,8 @@ class RunWatcher:
         for rule, saved in zip(self.rules, state["rules"], strict=True):
             rule.restore(saved)
         self.curves = Curves([(step, loss) for step, loss in state["steps"]], state["gradients"])
-        self._started, self._sums, self._looked = state["started"], state["sums"], state["looked"]
+        self._started, self._seen = state["started"], state["seen"]
+        self._sums, self._looked = state["sums"], state["looked"]
 
     def _judge(self, rule: Rule, problem: str | None) -> None:
         if problem is None:
