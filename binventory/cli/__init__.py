@@ -15,7 +15,7 @@ import typer
 
 from binventory.cli import failures, volume
 from binventory.cli.commands import Interrupted, LazyGroup
-from binventory.cli.help_look import complete_unchecked, tidy_help
+from binventory.cli.help_look import tidy_help
 from binventory.cli.look import print_problem, stderr
 from binventory.cli.typed_values import refuse_unusable
 from binventory.cli.volume import QuietFlag, VerboseFlag
@@ -42,7 +42,6 @@ Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 something not ready, 130
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 tidy_help()
-complete_unchecked()
 refuse_unusable()
 
 

@@ -38,18 +38,6 @@ def _argument_type(argument: TyperArgument, ctx: Any) -> str | None:
     return None
 
 
-def complete_unchecked() -> None:
-    """Makes completion take what is typed as it is: typer checks values by pydantic, whose import takes longer."""
-    for kind in (TyperOption, TyperArgument):
-        checked: Any = kind.process_value
-
-        def process_value(parameter: Any, ctx: Any, value: Any, checked: Any = checked) -> Any:
-            return value if ctx.resilient_parsing else checked(parameter, ctx, value)
-
-        replace: Any = setattr
-        replace(kind, "process_value", process_value)
-
-
 def tidy_help() -> None:
     """Makes typer's help show only text that people can type. Typer has no setting for it."""
     replace: Any = setattr  # methods of a class that is not ours

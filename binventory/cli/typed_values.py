@@ -17,15 +17,16 @@ def refuse_unusable() -> None:
     """Makes every flag and argument refuse an empty value that was typed, and `inf`.
 
     A variable of the environment may be empty. A default would take the place of an empty name, and an empty path is
-    the current folder. `inf` is within a range that has no upper end.
+    the current folder. `inf` is within a range that has no upper end. Completion takes what is typed as it is: typer
+    checks values by pydantic, whose import takes longer.
     """
     for kind in (TyperOption, TyperArgument):
         checked: Any = kind.process_value
 
         def process_value(parameter: Any, ctx: Any, value: Any, checked: Any = checked) -> Any:
-            found = checked(parameter, ctx, value)  # first: some flags refuse it in words that say what they need
             if ctx.resilient_parsing:
-                return found
+                return value
+            found = checked(parameter, ctx, value)  # first: some flags refuse it in words that say what they need
             if value == "" or (isinstance(value, list | tuple) and "" in value):
                 raise _empty(parameter, ctx)
             if isinstance(found, float) and not math.isfinite(found):
