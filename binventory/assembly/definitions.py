@@ -72,11 +72,6 @@ def step_named(definition: Definition, name: str) -> Json | None:
     return next((step for step in all_steps(definition) if step["Name"] == name), None)
 
 
-def first_of_type(definition: Definition, step_type: str) -> Json | None:
-    """The first step of a type such as `RegisterModel`."""
-    return next((step for step in all_steps(definition) if step["Type"] == step_type), None)
-
-
 def job_arguments(step: Json) -> Json:
     """The request of a step's job; of a tuning step, the request of its trials."""
     arguments: Json = step.get("Arguments", {})

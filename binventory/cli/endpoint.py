@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
 
 import typer
 from botocore.exceptions import ClientError
 
 from binventory import serving
-from binventory.cli.launching import DryRunFlag, YesFlag, confirm, show_next
+from binventory.cli.launching import DryRunFlag, TimeoutOption, YesFlag, confirm, show_next
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
 from binventory.cli.screen import show
 from binventory.cli.settings import names_of
@@ -22,9 +21,6 @@ from binventory.core.words import counted
 from binventory.cost.launch import of_endpoint
 
 group = typer.Typer(help="The endpoint: on, off, and what it serves.", no_args_is_help=True)
-Timeout = Annotated[
-    float | None, typer.Option(min=1, help="Seconds to wait. Default: what the deployed stack may take.")
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -68,7 +64,7 @@ def _newer(aws: Aws, names: Names, package: str) -> tuple[serving.JudgedPackage,
 def turn_on(
     dry_run: DryRunFlag = False,
     yes: YesFlag = False,
-    timeout: Timeout = None,
+    timeout: TimeoutOption = None,
     env: EnvironmentOption = "dev",
     json: JsonFlag = False,
 ) -> None:
@@ -98,7 +94,7 @@ def turn_on(
 
 
 @group.command("off", epilog="Example: binventory endpoint off")
-def turn_off(timeout: Timeout = None, env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
+def turn_off(timeout: TimeoutOption = None, env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
     """Removes the endpoint, so that nothing bills; the approved model packages stay."""
     _switch(connect(os.environ), names_of(env), "off", timeout, json)
 

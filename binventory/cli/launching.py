@@ -20,6 +20,10 @@ DryRunFlag = Annotated[
     bool, typer.Option("--dry-run", help="Check everything and show the price; start nothing, exit with 0.")
 ]
 
+TimeoutOption = Annotated[
+    float | None, typer.Option(min=1, help="Seconds to wait. Default: what the deployed stack may take.")
+]
+
 
 def confirm(launch: Launch, *, yes: bool, json: bool = False, dry_run: bool = False) -> None:
     """Shows the price and asks whether to start; returns when the answer is yes.

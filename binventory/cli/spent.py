@@ -11,10 +11,10 @@ from botocore.exceptions import ClientError
 from rich.text import Text
 
 from binventory import executions
-from binventory.cli import completing
 from binventory.cli.idle_flags import refuse_two_forms
 from binventory.cli.look import EnvironmentOption, JsonFlag, duration, print_json, stdout, table
 from binventory.cli.settings import names_of
+from binventory.cli.watch import ExecutionArgument
 from binventory.core.aws import DENIED, Aws, connect, error_code
 from binventory.core.names import Names
 from binventory.cost import prices, report, traffic, usage
@@ -36,12 +36,7 @@ def register(app: typer.Typer) -> None:
 
 def spent(
     context: typer.Context,
-    execution: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="EXECUTION", help="Pipeline execution. Default: the newest.", autocompletion=completing.executions
-        ),
-    ] = None,
+    execution: ExecutionArgument = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="For a workflow's summary.")] = False,
     env: EnvironmentOption = "dev",
     json: JsonFlag = False,
@@ -49,7 +44,7 @@ def spent(
     """Shows what an execution cost, what spot saved, and whether a smaller instance would be enough."""
     refuse_two_forms(context)
     aws, names = connect(os.environ), names_of(env)
-    found = _report(aws, names, executions.find(aws, names, execution) if execution else executions.newest(aws, names))
+    found = _report(aws, names, executions.find(aws, names, execution))
     if json:
         print_json(found.to_json())
     elif markdown:

@@ -14,7 +14,7 @@ from rich.console import Console
 from binventory import executions, serving
 from binventory.cli import completing
 from binventory.cli.idle_flags import refuse_idle
-from binventory.cli.launching import DryRunFlag, YesFlag, confirm, show_next
+from binventory.cli.launching import DryRunFlag, TimeoutOption, YesFlag, confirm, show_next
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
 from binventory.cli.pending import pending_package
 from binventory.cli.screen import show
@@ -138,7 +138,7 @@ def train(
 
 def _parameters_like(aws: Aws, names: Names, execution: str) -> dict[str, str]:
     """The parameters of an earlier execution. Its parameter `Fresh` is left out."""
-    arn = executions.newest(aws, names) if execution == "newest" else executions.find(aws, names, execution)
+    arn = executions.find(aws, names, None if execution == "newest" else execution)
     return {name: value for name, value in executions.parameters_of(aws, arn).items() if name != FRESH}
 
 
@@ -172,9 +172,7 @@ def approve(
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the endpoint serves it.")] = True,
     note: Annotated[str, typer.Option(help="Kept with the approval.")] = "approved with the binventory command line",
-    timeout: Annotated[
-        float | None, typer.Option(min=1, help="Seconds to wait. Default: what the deployed stack may take.")
-    ] = None,
+    timeout: TimeoutOption = None,
     dry_run: DryRunFlag = False,
     yes: YesFlag = False,
     env: EnvironmentOption = "dev",

@@ -54,7 +54,7 @@ def register(app: typer.Typer) -> None:
 def watch(execution: ExecutionArgument = None, env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
     """Shows a pipeline execution until it has ended; after Ctrl-C it continues."""
     aws, names = connect(os.environ), names_of(env)
-    arn = _chosen(aws, names, execution)
+    arn = executions.find(aws, names, execution)
     with interruptible(lambda: goes_on(aws, names, arn)):
         follow(aws, names, arn, json)
 
@@ -73,7 +73,7 @@ def report(
     refuse_two_forms(context)
     check_file(output, "--output")
     aws = connect(os.environ)
-    record = read(aws, _chosen(aws, names_of(env), execution))
+    record = read(aws, executions.find(aws, names_of(env), execution))
     write_text(output, render(record))
     status = record.execution.status
     if json:
@@ -189,7 +189,3 @@ def trials_table(trials: tuple[executions.Trial, ...]) -> Table:
         cells = (str(number), trial.tried("lr"), trial.tried("batch-size"), trial.loss, status)
         made.add_row(*cells, style="bold" if trial is best else "")
     return made
-
-
-def _chosen(aws: Aws, names: Names, execution: str | None) -> str:
-    return executions.find(aws, names, execution) if execution else executions.newest(aws, names)

@@ -194,12 +194,10 @@ def _environment(api: GitHub, settings: Settings, repository: str, branch: str) 
     try:
         found = api.get(path)
     except AbsentError:
-        policy = {"deployment_branch_policy": {"protected_branches": False, "custom_branch_policies": True}}
-        command = f"gh api -X PUT repos/{repository}{path} --input - <<< '{json.dumps(policy)}'"
         words = (
             "there is none, or the token may not see it; GitHub makes it without rules for the first job that names it"
         )
-        yield Check(name, "missing", words, command)
+        yield Check(name, "missing", words, _limiting(repository, path))
         return
     except Problem as problem:
         yield Check(name, "unknown", problem.what, problem.cure)
@@ -227,15 +225,11 @@ def _branches(api: GitHub, found: Mapping[str, Any], repository: str, environmen
     adding = f"gh api -X POST repos/{repository}{path}/deployment-branch-policies -f name={branch} -f type=branch"
     policy = found.get("deployment_branch_policy")
     if not policy or not policy["custom_branch_policies"]:
-        selected = json.dumps(
-            {"deployment_branch_policy": {"protected_branches": False, "custom_branch_policies": True}}
-        )
-        limiting = f"gh api -X PUT repos/{repository}{path} --input - <<< '{selected}'"
         which = "every protected branch" if policy else "a job on any branch"
         words = f"{which} may deploy; only {branch} should"
         # A PUT without them removes reviewers and wait timer.
         kept = " (set its reviewers again after it)" if found.get("protection_rules") else ""
-        return Check(name, "missing", words, f"{limiting} && {adding}{kept}")
+        return Check(name, "missing", words, f"{_limiting(repository, path)} && {adding}{kept}")
     rules = api.listed(f"{path}/deployment-branch-policies", "branch_policies")
     wanted = [rule for rule in rules if (rule["name"], rule.get("type", "branch")) == (branch, "branch")]
     others = [rule for rule in rules if rule not in wanted]
@@ -246,6 +240,12 @@ def _branches(api: GitHub, found: Mapping[str, Any], repository: str, environmen
     if not wanted:
         return Check(name, "missing", "no branch may deploy", adding)
     return Check(name, "good", f"only {branch}")
+
+
+def _limiting(repository: str, path: str) -> str:
+    """The command that lets only branches that are named use an environment; it makes one that is not there."""
+    policy = {"deployment_branch_policy": {"protected_branches": False, "custom_branch_policies": True}}
+    return f"gh api -X PUT repos/{repository}{path} --input - <<< '{json.dumps(policy)}'"
 
 
 def _reviewers(name: str, found: Mapping[str, Any], repository: str) -> Check:

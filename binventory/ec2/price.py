@@ -33,16 +33,16 @@ def launch(
             f"It is expected to need {60 * hours:,.0f} minutes and is ended after {where.max_minutes}: "
             "raise ec2.max_runtime_minutes, or take a larger ec2.instance_type."
         )
-    hour, beside, said = _hourly(aws.region, where)
-    known = hour is not None and beside is not None
+    hourly = _hourly(aws.region, where)
+    on_spot, on_demand, said = hourly or (0.0, 0.0, ())
     charge = Charge(
         name="Machine",
         choice=f"1 x {where.instance_type}, spot",
         limit=f"{where.max_minutes} min",
-        expected=min(hours, limit) * (hour * SPOT_SHARE + beside) if hour is not None and beside is not None else None,
-        worst=limit * (hour + beside) if hour is not None and beside is not None else None,
+        expected=min(hours, limit) * on_spot if hourly else None,
+        worst=limit * on_demand if hourly else None,
     )
-    if not known:
+    if not hourly:
         notes.append(
             f"There is no price for {where.instance_type} in {aws.region}. To read it: "
             f"binventory cost --refresh --region {aws.region}"
@@ -60,20 +60,22 @@ def launch(
     )
 
 
-def _hourly(region: str, where: Place) -> tuple[float | None, float | None, tuple[str, ...]]:
-    """Dollars an hour of the machine on demand, and of what spot does not make cheaper: its disk and CPU credits.
+def _hourly(region: str, where: Place) -> tuple[float, float, tuple[str, ...]] | None:
+    """Dollars an hour on spot and on demand, and notes on the prices; None where the table lacks one.
 
-    None where the table lacks the price. Beside them are notes on the prices.
+    Spot makes neither the disk nor CPU credits cheaper.
     """
     try:
         table = prices.load(region)
         warning = table.warning(date.today())
+        hour = table.ec2_hour(where.instance_type)
         disk = where.volume_gb * table.unit("ebs_gb_month") / HOURS_A_MONTH
         burst = table.credits_hour(where.instance_type)
         said = (_credits_note(where.instance_type, burst),) if burst else ()
-        return table.ec2_hour(where.instance_type), disk + burst, (*said, *((warning,) if warning else ()))
+        beside = disk + burst
+        return hour * SPOT_SHARE + beside, hour + beside, (*said, *((warning,) if warning else ()))
     except Problem:
-        return None, None, ()
+        return None
 
 
 def _credits_note(instance_type: str, burst: float) -> str:

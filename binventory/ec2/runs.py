@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from binventory import executions
 from binventory.account.strays import ENDS_BY
-from binventory.assembly.definitions import Definition, first_of_type
+from binventory.assembly.definitions import Definition, step_named
 from binventory.core.aws import Aws, error_code, error_message
 from binventory.core.contents import bucket_and_key
 from binventory.core.deployed import model_package_group
@@ -22,7 +22,7 @@ from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from binventory.core.objects import read_at
 from binventory.ec2.plan import Place, place
-from stacks.names import ARCHIVE
+from stacks.names import ARCHIVE, REGISTER
 from stacks.vocabulary import ARCHIVE_DIGEST
 
 STEPS = ("fetch", "embed", "train", "evaluate", "send")
@@ -274,7 +274,7 @@ def registered(aws: Aws, names: Names, where: Place, run: str) -> str | None:
 
 def _register_arguments(names: Names, definition: Definition) -> dict[str, Any]:
     """Arguments of the step that registers, copied."""
-    step = first_of_type(definition, "RegisterModel")
+    step = step_named(definition, REGISTER)
     if step is None:
         raise Problem(
             "The model cannot be registered",

@@ -83,8 +83,13 @@ def newest(aws: Aws, names: Names) -> str:
     return str(found[0]["PipelineExecutionArn"])
 
 
-def find(aws: Aws, names: Names, execution: str) -> str:
-    """ARN of an execution that is named by its ARN or by the last part of it. Raises Problem where there is none."""
+def find(aws: Aws, names: Names, execution: str | None) -> str:
+    """ARN of an execution that is named by its ARN or by the last part of it, or of the newest where none is named.
+
+    Raises Problem where there is none.
+    """
+    if execution is None:
+        return newest(aws, names)
     if execution.startswith("arn:"):
         return _known(aws, execution)
     sagemaker = aws.client("sagemaker")
