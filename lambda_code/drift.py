@@ -125,9 +125,9 @@ def _effective_photos(weights: Sequence[float], rows: Sequence[Sequence[float]])
     """How many photos without weights would vary by chance as little as these do (Kish, Survey Sampling, 1965).
 
     It is their number where the weights are the shares of the split, and less for any others: where nine of ten bins
-    have one item, the few photos of such bins decide.
+    have one item, the few photos of such bins decide. It is never below 1: the weights add up to 1.
     """
-    return max(1, round(1 / sum(weight**2 / sum(row) for weight, row in zip(weights, rows, strict=True) if weight)))
+    return round(1 / sum(weight**2 / sum(row) for weight, row in zip(weights, rows, strict=True) if weight))
 
 
 def _mixed(weights: Sequence[float], parts: Iterable[Mapping[str, float]]) -> Confidence:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import boto3
@@ -17,7 +17,7 @@ import boto3
 from budget_guard import current_budget
 from drift import Answers, AnswerTally, Shift, baseline_of, confidence_shift, count_shift
 from functions.aws import read_object
-from functions.interface import read_environment
+from functions.interface import FunctionReport, read_environment
 from promotion.serving_stack import ServingStack
 from stacks.environments import DriftMonitorEnvironment
 
@@ -29,21 +29,12 @@ COUNTS, CONFIDENCES, PACKAGE = "PredictedCount", "Confidence", "ModelPackage"
 
 
 @dataclass(frozen=True)
-class Look:
-    """The result of one look, as it is logged and returned."""
+class Look(FunctionReport):
+    """The result of one look: `drift`, `no drift`, `too few photos` or `off`, with its numbers."""
 
-    outcome: str
-    """`drift`, `no drift`, `too few photos` or `off`."""
-    reason: str
     photos: int = 0
     count_shift: float | None = None
     confidence_shift: float | None = None
-
-    def logged(self) -> dict[str, Any]:
-        """Prints the look as one line and returns it as the function's result."""
-        record = asdict(self)
-        print(json.dumps(record))
-        return record
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:

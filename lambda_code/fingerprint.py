@@ -21,6 +21,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from binventory.core.contents import bucket_and_key
 from bucket_listing import AT_ONCE, ListingTimeout, list_folder
 from functions.interface import read_environment
 from sealing import seal
@@ -119,13 +120,13 @@ def _object(s3: Any, at: _Address, until: float) -> str:
 def _write(s3: Any, lines: bytes, folder: str) -> str:
     """Write the listing under its SHA-256; every time, so that it does not expire before it is used."""
     uri = f"{folder}/{hashlib.sha256(lines).hexdigest()}.gz"
-    bucket, _, key = uri.removeprefix(_SCHEME).partition("/")
+    bucket, key = bucket_and_key(uri)
     s3.put_object(Bucket=bucket, Key=key, Body=gzip.compress(lines, compresslevel=1, mtime=0))
     return uri
 
 
 def _address(name: str, text: str) -> _Address:
-    bucket, _, key = text.removeprefix(_SCHEME).partition("/")
+    bucket, key = bucket_and_key(text)
     if not text.startswith(_SCHEME) or not bucket:
         raise FingerprintError(f"{name} {text!r} is no address like s3://bucket/prefix/")
     # Here, where nothing bills yet: the job that gets a longer one, or the registration of the model, would fail.

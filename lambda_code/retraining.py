@@ -1,7 +1,7 @@
 """Retraining: starts the pipeline after the drift alarm; the alarm's topic calls it.
 
 To limit cost it starts one execution at a time, none soon after another, and none when the budget is spent. Executions
-that go on in a pipeline of their own, on demand, count too. The new model must still pass the gate and be approved
+that continue on demand, in another pipeline, count too. The new model must still pass the gate and be approved
 before it serves.
 """
 

@@ -17,13 +17,12 @@ from typing import Final
 
 from botocore.exceptions import ClientError
 
-from binventory.core.contents import DamagedError
+from binventory.core.contents import DamagedError, bucket_and_key
 from functions.aws import client, read_object
 from functions.interface import read_environment
 from stacks.environments import FingerprintEnvironment
 from stacks.names import SHARD_LIST, SHARDS
 
-_SCHEME: Final = "s3://"
 _TAKEN: Final = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 
 
@@ -57,13 +56,14 @@ def _sealed(split: str, address: str, folder: str) -> str:
     except DamagedError as error:
         raise SealError(str(error)) from error
     digest = hashlib.sha256(content).hexdigest()
-    bucket, _, key = f"{folder}/{hashlib.sha256(address.encode()).hexdigest()}".removeprefix(_SCHEME).partition("/")
+    record = f"{folder}/{hashlib.sha256(address.encode()).hexdigest()}"
+    bucket, key = bucket_and_key(record)
     try:
         client("s3").put_object(Bucket=bucket, Key=key, Body=digest.encode(), IfNoneMatch="*")
     except ClientError as error:
         if error.response.get("Error", {}).get("Code", "") not in _TAKEN:
             raise
-        recorded = read_object(f"{_SCHEME}{bucket}/{key}").decode()
+        recorded = read_object(record).decode()
         if recorded != digest:
             raise SealError(
                 f"the shards of split {split} at {address} are not those that Ingest left there: their list has the "

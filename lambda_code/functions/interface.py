@@ -56,7 +56,7 @@ class FunctionReport:
     """One or two words for programs, such as `left` or `started`."""
     reason: str
 
-    def logged(self) -> dict[str, str]:
+    def logged(self) -> dict[str, Any]:
         """Prints the report as one line and returns it as the function's result."""
         record = asdict(self)
         print(json.dumps(record))

@@ -167,6 +167,14 @@ def test_weighted_photos_say_as_much_as_fewer_without_weights() -> None:
     assert baseline_of(EVALUATION, {1: 0.0, 2: 1.0}).photos == 20
 
 
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.7, 1.0])
+def test_the_smallest_test_split_says_as_much_as_one_photo_at_least(share: float) -> None:
+    """Chance is divided by this number."""
+    confidence = {count: {"mean": 0.5, "variance": 0.0} for count in "12"}
+    smallest = {"classes": [1, 2], "confusion": [[1, 0], [0, 1]], "confidence": confidence}
+    assert 1 <= baseline_of({"binventory": smallest}, {1: share, 2: 1 - share}).photos <= 2
+
+
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.9])
 def test_chance_is_seldom_taken_for_drift_whatever_the_weights(share: float) -> None:
     """Photos of the same kind on both sides, forty of each count in the test split."""
