@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from photo import DEFAULT_MAX_PIXELS, PhotoError, check_size, is_large, prepare_image, read_header
+from photo import PhotoError, check_size, is_large, prepare_image, read_header
 from photo_upright import Upright
 from serving.answers import Answer, Prediction, answer, write
 from serving.artefact import Artefact, Description
@@ -67,7 +67,7 @@ class CountingModel:
                 header = read_header(photo, needed_side=self.description.preprocessing.needed_side)
                 return Opened(header.large, header.decode)
             height, width = photo.shape[:2]
-            check_size((width, height), DEFAULT_MAX_PIXELS)
+            check_size((width, height))
             return Opened(is_large(width * height), lambda: Upright(Image.fromarray(photo)))
         except PhotoError as error:
             return Refusal(error.reason, str(error))

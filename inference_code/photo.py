@@ -19,8 +19,8 @@ from PIL import Image
 from photo_parts import MAX_PARTS, Parts, jpeg_parts, png_parts
 from photo_upright import LARGE_PIXELS, Box, Upright
 
-DEFAULT_MAX_BYTES: Final = 16 * 1024 * 1024
-DEFAULT_MAX_PIXELS: Final = 25_000_000
+MAX_BYTES: Final = 16 * 1024 * 1024
+MAX_PIXELS: Final = 25_000_000
 # Below this side there is nothing to count; above this ratio of the sides it is not a photo of a bin, and resizing
 # its shorter side would inflate the longer one without bound.
 MIN_SIDE: Final = 32
@@ -169,8 +169,6 @@ class PhotoHeader:
 def read_header(
     data: bytes,
     *,
-    max_bytes: int = DEFAULT_MAX_BYTES,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
     needed_side: int | None = None,
 ) -> PhotoHeader:
     """Read and check the header of a JPEG or PNG, whatever its name or declared type says.
@@ -180,8 +178,8 @@ def read_header(
     """
     if not data:
         raise PhotoError("empty", "the photo is empty")
-    if len(data) > max_bytes:
-        raise PhotoError("too_many_bytes", f"the photo has {len(data)} bytes, more than the {max_bytes} allowed")
+    if len(data) > MAX_BYTES:
+        raise PhotoError("too_many_bytes", f"the photo has {len(data)} bytes, more than the {MAX_BYTES} allowed")
     kind = kind_of(data)
     if kind is None:
         raise PhotoError("not_jpeg_or_png", "the bytes are neither a JPEG nor a PNG")
@@ -194,12 +192,12 @@ def read_header(
     except (PhotoError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
-        raise PhotoError("too_many_pixels", f"the photo has more than the {max_pixels} pixels allowed") from error
+        raise PhotoError("too_many_pixels", f"the photo has more than the {MAX_PIXELS} pixels allowed") from error
     # Parsers of hostile bytes fail in every way there is (struct.error, SyntaxError, ...): all mean the same here.
     except Exception as error:
         raise PhotoError("unreadable", f"the {kind} header cannot be read") from error
     pixels = image.width * image.height
-    check_size(image.size, max_pixels)
+    check_size(image.size)
     check_parts(parts, pixels)
     content = None if needed_side is None else _decode_scaled(image, needed_side)
     return PhotoHeader(image, pixels, parts.scans, parts.held_bytes(pixels), parts.orientation, content, source)
@@ -213,12 +211,10 @@ def is_large(pixels: int, held_bytes: int = 0) -> bool:
 def open_photo(
     data: bytes,
     *,
-    max_bytes: int = DEFAULT_MAX_BYTES,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
     needed_side: int | None = None,
 ) -> Image.Image:
     """Decode a JPEG or PNG into an upright RGB image. Takes and raises what `read_header` does."""
-    return read_header(data, max_bytes=max_bytes, max_pixels=max_pixels, needed_side=needed_side).decode().whole()
+    return read_header(data, needed_side=needed_side).decode().whole()
 
 
 def resized_size(size: tuple[float, float], side: int) -> tuple[int, int]:
@@ -241,15 +237,9 @@ def centre_crop(image: Image.Image, side: int) -> Image.Image:
     return image.crop((left, top, left + side, top + side))
 
 
-def prepare(
-    data: bytes,
-    preprocessing: Preprocessing,
-    *,
-    max_bytes: int = DEFAULT_MAX_BYTES,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-) -> NDArray[np.uint8]:
+def prepare(data: bytes, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """The network's input for one encoded photo: uint8 RGB [crop, crop, 3]. Raises PhotoError."""
-    header = read_header(data, max_bytes=max_bytes, max_pixels=max_pixels, needed_side=preprocessing.needed_side)
+    header = read_header(data, needed_side=preprocessing.needed_side)
     return prepare_image(header.decode(), preprocessing)
 
 
@@ -275,12 +265,12 @@ def prepare_image(image: Upright, preprocessing: Preprocessing) -> NDArray[np.ui
     )
 
 
-def check_size(size: tuple[int, int], max_pixels: int) -> None:
+def check_size(size: tuple[int, int]) -> None:
     """Raise PhotoError unless (width, height) can be the size of a photo of a bin."""
     width, height = size
-    if width * height > max_pixels:
+    if width * height > MAX_PIXELS:
         raise PhotoError(
-            "too_many_pixels", f"the photo has {width} x {height} pixels, more than the {max_pixels} allowed"
+            "too_many_pixels", f"the photo has {width} x {height} pixels, more than the {MAX_PIXELS} allowed"
         )
     if min(width, height) < MIN_SIDE:
         raise PhotoError("too_small", f"the photo is {width} x {height}; its shorter side needs {MIN_SIDE} pixels")

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from serving.refusals import Refusal, RequestError
+from serving.refusals import MAX_PHOTOS, Refusal, RequestError, too_many_photos
 
 _SPACES: Final = re.compile(rb"[ \t\r\n]*+")
 # RFC 8259, sections 6 and 7. Possessive, so that a text of any length needs no memory.
@@ -36,31 +36,26 @@ _Entry = _Text | None
 """A photo's text; None for a value that is none, such as a number."""
 
 
-def photos_of_json(body: bytes, most: int) -> tuple[list[bytes | Refusal], bool]:
-    """The photos of a document, and whether it was a list. Raises RequestError, for more than `most` photos too."""
+def photos_of_json(body: bytes) -> tuple[list[bytes | Refusal], bool]:
+    """The photos of a document, and whether it was a list. Raises RequestError, for more than MAX_PHOTOS too."""
     scan = _Scan(body, len(_BYTE_ORDER_MARK) if body.startswith(_BYTE_ORDER_MARK) else 0, len(body))
-    entries, batch = scan.document(most)
+    entries, batch = scan.document()
     return [_decoded(body, entry) for entry in entries], batch
 
 
-def photos_of_json_lines(body: bytes, most: int) -> list[bytes | Refusal]:
-    """The photo of each line that is not blank. Raises RequestError for more than `most` lines."""
+def photos_of_json_lines(body: bytes) -> tuple[list[bytes | Refusal], bool]:
+    """The photo of each line that is not blank: always a batch. Raises RequestError for more than MAX_PHOTOS lines."""
     lines: list[tuple[int, int]] = []
     for found in _LINE.finditer(body):
-        if len(lines) == most:
-            raise too_many(most)
+        if len(lines) == MAX_PHOTOS:
+            raise too_many_photos()
         lines.append(found.span())
-    return [_photo_of_line(body, *line, most) for line in lines]
+    return [_photo_of_line(body, *line) for line in lines], True
 
 
-def too_many(most: int) -> RequestError:
-    """The error for a request of more photos than are read."""
-    return RequestError(413, "too_many_photos", f"more than {most} photos; send at most {most} a request")
-
-
-def _photo_of_line(body: bytes, start: int, end: int, most: int) -> bytes | Refusal:
+def _photo_of_line(body: bytes, start: int, end: int) -> bytes | Refusal:
     try:
-        entries, batch = _Scan(body, start, end).document(most)
+        entries, batch = _Scan(body, start, end).document()
     except RequestError as error:
         return Refusal(error.reason, str(error))
     return Refusal("json", 'send one {"photo": "<base64>"} a line') if batch else _decoded(body, entries[0])
@@ -75,7 +70,7 @@ class _Scan:
         self._at = at
         self._end = end
 
-    def document(self, most: int) -> tuple[list[_Entry], bool]:
+    def document(self) -> tuple[list[_Entry], bool]:
         """The entries of `photo` or `photos`, and whether it was `photos`. Raises RequestError."""
         if not self._took(b"{"):
             # Anything else that begins like JSON is JSON of another shape.
@@ -88,7 +83,7 @@ class _Scan:
             if found is not None or name not in (b"photo", b"photos"):
                 raise _unread(name)
             self._expect(b":")
-            found = (self._list(most), True) if name == b"photos" else ([self._entry("photo")], False)
+            found = (self._list(), True) if name == b"photos" else ([self._entry("photo")], False)
         self._spaces()
         if self._at != self._end:
             raise self._wrong()
@@ -96,15 +91,15 @@ class _Scan:
             raise RequestError(400, "json", _SHAPES)
         return found
 
-    def _list(self, most: int) -> list[_Entry]:
+    def _list(self) -> list[_Entry]:
         if not self._took(b"["):
             raise RequestError(400, "json", "photos must be a list of base64 texts")
         entries: list[_Entry] = []
         while not self._took(b"]"):
             if entries:
                 self._expect(b",")
-            if len(entries) == most:
-                raise too_many(most)
+            if len(entries) == MAX_PHOTOS:
+                raise too_many_photos()
             entries.append(self._entry(f"photos[{len(entries)}]"))
         return entries
 

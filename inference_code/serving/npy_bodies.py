@@ -13,8 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.json_bodies import too_many
-from serving.refusals import RequestError
+from serving.refusals import MAX_PHOTOS, RequestError, too_many_photos
 
 _MAGIC: Final = b"\x93NUMPY"
 # By major version: bytes of the header's length.
@@ -31,7 +30,7 @@ _UINT8: Final = frozenset({b"|u1", b"<u1", b">u1", b"=u1", b"u1"})
 Pixels = NDArray[np.uint8]
 
 
-def photos_of_npy(body: bytes, most: int) -> tuple[list[Pixels], bool]:
+def photos_of_npy(body: bytes) -> tuple[list[Pixels], bool]:
     """The photos [height, width, 3] of an array, and whether it was a batch. Raises RequestError."""
     fields, at = _header(body)
     shape = _shape(fields[b"shape"])
@@ -41,8 +40,8 @@ def photos_of_npy(body: bytes, most: int) -> tuple[list[Pixels], bool]:
             400, "npy", "send uint8 in C order, [height, width, 3] or [photos, height, width, 3], with no side empty"
         )
     batch = len(shape) == 4
-    if batch and shape[0] > most:
-        raise too_many(most)
+    if batch and shape[0] > MAX_PHOTOS:
+        raise too_many_photos()
     if len(body) - at != math.prod(shape):
         raise RequestError(400, "npy", f"the array says {shape} but holds {len(body) - at} bytes")
     array = np.frombuffer(body, dtype=np.uint8, offset=at).reshape(shape)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from serving.requests import CSV, IMAGES, JSON, JSON_LINES, MAX_PHOTOS, NPY
+from serving.refusals import MAX_PHOTOS
+from serving.requests import CSV, IMAGES, JSON, JSON_LINES, NPY
 
 _BYTES: Final = {"schema": {"type": "string", "format": "binary"}}
 _BASE64: Final = {"type": "string", "contentEncoding": "base64", "minLength": 1}

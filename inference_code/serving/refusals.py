@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
+
+MAX_PHOTOS: Final = 64
+"""Of one request."""
 
 
 class RequestError(Exception):
@@ -17,6 +21,11 @@ class RequestError(Exception):
         self.status = status
         self.reason = reason
         self.headers = tuple(headers)
+
+
+def too_many_photos() -> RequestError:
+    """The error for a request of more photos than are read."""
+    return RequestError(413, "too_many_photos", f"more than {MAX_PHOTOS} photos; send at most {MAX_PHOTOS} a request")
 
 
 @dataclass(frozen=True)

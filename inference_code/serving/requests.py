@@ -10,7 +10,6 @@ from serving.json_bodies import photos_of_json, photos_of_json_lines
 from serving.npy_bodies import Pixels, photos_of_npy
 from serving.refusals import Refusal, RequestError
 
-MAX_PHOTOS: Final = 64
 JSON: Final = "application/json"
 JSON_LINES: Final = "application/jsonlines"
 CSV: Final = "text/csv"
@@ -55,23 +54,11 @@ def _one_image(body: bytes) -> _Parsed:
     return [body], False
 
 
-def _json(body: bytes) -> _Parsed:
-    return photos_of_json(body, MAX_PHOTOS)
-
-
-def _json_lines(body: bytes) -> _Parsed:
-    return photos_of_json_lines(body, MAX_PHOTOS), True
-
-
-def _npy(body: bytes) -> _Parsed:
-    return photos_of_npy(body, MAX_PHOTOS)
-
-
 _PARSERS: Final[dict[str, Callable[[bytes], _Parsed]]] = {
     **dict.fromkeys(IMAGES, _one_image),
-    NPY: _npy,
-    JSON: _json,
-    JSON_LINES: _json_lines,
+    NPY: photos_of_npy,
+    JSON: photos_of_json,
+    JSON_LINES: photos_of_json_lines,
 }
 _ANSWERS: Final = {
     JSON: JSON,

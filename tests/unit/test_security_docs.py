@@ -41,17 +41,17 @@ def test_the_limits_are_numbered(repository: Path) -> None:
 def test_the_limits_are_those_of_the_code(repository: Path) -> None:
     import photo
     import photo_parts
-    from serving import archive, artefact, connections, requests
+    from serving import archive, artefact, connections, refusals
     from serving.admission import AdmissionLimits
 
     text = (repository / "SECURITY.md").read_text()
     limits = AdmissionLimits()
     assert (
-        f"{limits.body_bytes // 2**20} MiB, {limits.body_seconds:.0f} s for its body, {requests.MAX_PHOTOS} photos"
+        f"{limits.body_bytes // 2**20} MiB, {limits.body_seconds:.0f} s for its body, {refusals.MAX_PHOTOS} photos"
         in text
     )
     assert f"{limits.requests} requests, {limits.photos} photos, {limits.bytes // 2**20} MiB" in text
-    assert f"{photo.DEFAULT_MAX_BYTES // 2**20} MiB, {photo.DEFAULT_MAX_PIXELS // 10**6} million pixels" in text
+    assert f"{photo.MAX_BYTES // 2**20} MiB, {photo.MAX_PIXELS // 10**6} million pixels" in text
     assert f"sides at most {photo.MAX_ASPECT_RATIO:.0f} to 1" in text
     assert f"{photo.MAX_SCANS} scans, {photo.MAX_SCANNED_PIXELS // 10**6} million pixels in all scans" in text
     assert f"{photo_parts.MAX_PARTS} segments or chunks, {photo.DECODE_SECONDS:.0f} s of a processor" in text

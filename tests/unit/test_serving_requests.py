@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.refusals import Refusal, RequestError
-from serving.requests import JSON, JSON_LINES, MAX_PHOTOS, NPY, parse_photos
+from serving.refusals import MAX_PHOTOS, Refusal, RequestError
+from serving.requests import JSON, JSON_LINES, NPY, parse_photos
 
 texts = st.text(st.characters(codec="utf-8"), max_size=12)
 scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), texts)

@@ -17,7 +17,6 @@ from binventory.records import ids
 from binventory.records.errors import RecordError
 from binventory.records.labels import Label, Labels
 from binventory.records.metadata import MAX_METADATA_BYTES, read_metadata, too_large
-from ingestion.intake import MAX_BYTES
 from ingestion.labels import Labelled, settle
 from ingestion.objects import ListedObject
 from ingestion.plan import Candidate
@@ -25,6 +24,7 @@ from ingestion.rows import QUARANTINED, SKIPPED, Fate, SetAside
 from ingestion.source import METADATA, PHOTOS, BinSource, Changed, SourceError
 from ingestion.split import block_of, draw
 from ingestion.throttle import in_order
+from photo import MAX_BYTES
 from stacks.vocabulary import CLASSES
 
 _NO_LABEL: Final = Label(None, "")

@@ -28,15 +28,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from binventory.core.contents import md5_of
-from photo import JPEG, PNG, check_parts, check_size, kind_of, read_header, resized_size
+from photo import JPEG, MAX_BYTES, PNG, check_parts, check_size, kind_of, read_header, resized_size
 from photo_parts import jpeg_parts
 from stacks.vocabulary import TEST, VALIDATION
 
 SHORTER_SIDE: Final = 256
 JPEG_QUALITY: Final = 95
 JPEG_SUBSAMPLING: Final = "420"
-MAX_BYTES: Final = 16 * 1024 * 1024
-MAX_PIXELS: Final = 25_000_000
 KEPT_AS_SENT: Final = frozenset({VALIDATION, TEST})
 """Splits whose photos keep their bytes."""
 
@@ -130,7 +128,7 @@ def _usable_plain_size(data: bytes) -> tuple[int, int] | None:
     size = plain_jpeg_size(data)
     if size is None or len(data) > MAX_BYTES:
         return None
-    check_size(size, MAX_PIXELS)
+    check_size(size)
     check_parts(jpeg_parts(data), size[0] * size[1])
     return size
 
@@ -140,7 +138,7 @@ def _plain_source(data: bytes, size: tuple[int, int], md5: str) -> SourcePhoto:
 
 
 def _any(data: bytes, md5: str) -> tuple[NDArray[np.uint8], SourcePhoto]:
-    header = read_header(data, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS)
+    header = read_header(data)
     image = header.image
     source = SourcePhoto(len(data), image.format or "", image.mode, image.width, image.height, md5)
     return four_channels(header.decode().whole()), source
