@@ -11,10 +11,8 @@ from binventory.account import machines, sagemaker, services
 from binventory.account.resources import AccountReader, AccountResource, ResourceKind, entries
 from binventory.account.sagemaker import config_of
 from binventory.core.aws import Aws
-from binventory.core.errors import Problem
 from binventory.core.names import DEPLOYMENT_TAG, Names
 from binventory.cost import prices
-from binventory.cost.prices import Prices
 from stacks.names import pipeline_names
 
 KINDS: tuple[ResourceKind, ...] = (*services.KINDS, *sagemaker.KINDS, *machines.KINDS)
@@ -49,7 +47,7 @@ class Strays:
 
 def find(aws: Aws, names: Names) -> Strays:
     """Searches the account and region. It only reads."""
-    reader = AccountReader(aws, _prices(aws.region))
+    reader = AccountReader(aws, prices.known(aws.region))
     stacks, live = _stacks(aws, names), _live_executions(aws, names)
     held = stacks.held | _served(aws, stacks.held) | _counting(aws, names)
     tagged = _tagged(aws, names)
@@ -73,13 +71,6 @@ def find(aws: Aws, names: Names) -> Strays:
         if not held & _forms(resource.arn) and not services.goes_by_itself(reader, resource.arn)
     ]
     return Strays(names.prefix, tuple(found), (*(kind.label for kind in KINDS), "every resource with the tag"))
-
-
-def _prices(region: str) -> Prices | None:
-    try:
-        return prices.load(region)
-    except Problem:
-        return None
 
 
 def _named(name: str, names: Names) -> bool:

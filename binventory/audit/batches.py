@@ -47,8 +47,8 @@ def audit_in_batches(
     *,
     scope: Scope,
     concurrency: int,
-    on_done: Callable[[int], None] = lambda count: None,
-    failed: Callable[[str], None] = lambda sentence: None,
+    on_done: Callable[[int], None],
+    failed: Callable[[str], None],
 ) -> None:
     """Count every bin that the ledger lacks; only photos whose record can be judged are paid for.
 

@@ -95,7 +95,7 @@ def send_events(
     audit: str,
     origin: Origin,
     model: AuditModel,
-    on_sent: Callable[[int], None] = lambda count: None,
+    on_sent: Callable[[int], None],
 ) -> int:
     """Send the listed bins that were not sent before; returns how many were sent.
 

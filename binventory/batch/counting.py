@@ -72,11 +72,10 @@ def count_prefix(
     uri: str,
     *,
     agreed: Callable[[int], None],
-    heard: Heard = lambda name, done: None,
-    halted: Halted = lambda name, ended: None,
-    left: Left = lambda remains: None,
-    failed: Callable[[str], None] = lambda sentence: None,
-    photos_a_job: int = PHOTOS_A_JOB,
+    heard: Heard,
+    halted: Halted,
+    left: Left,
+    failed: Callable[[str], None],
 ) -> Iterator[CountedPhoto]:
     """Every photo at `s3://bucket/folder`, in groups of one job each, sorted by key within it.
 
@@ -101,7 +100,7 @@ def count_prefix(
     agreed(total)
     batch = TransformBatch(aws, site, "count", halted=halted, left=left)
     photos = photos_at(aws, uri)
-    while group := list(islice(photos, photos_a_job)):
+    while group := list(islice(photos, PHOTOS_A_JOB)):
         found: dict[str, Any] = {
             photo.key: _error(_too_large(photo.size)) for photo in group if photo.size > MAX_PHOTO_BYTES
         }

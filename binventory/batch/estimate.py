@@ -30,17 +30,18 @@ def limit_seconds(photos: int, site: Site) -> float:
     return max(_LEAST_LIMIT_SECONDS, _PATIENCE * job_seconds(photos, site))
 
 
-def launch(photos: int, site: Site, *, region: str, local: bool, photos_a_job: int = PHOTOS_A_JOB) -> Launch:
+def launch(photos: int, site: Site, *, region: str, local: bool) -> Launch:
     """The launch screen of counting so many photos."""
-    sizes = _sizes(photos, photos_a_job)
+    jobs = max(1, math.ceil(photos / PHOTOS_A_JOB))
+    sizes = [min(PHOTOS_A_JOB, photos - index * PHOTOS_A_JOB) for index in range(jobs)]
     expected = sum(job_seconds(size, site) for size in sizes)
     at_most = sum(limit_seconds(size, site) for size in sizes)
     hour = _hourly(site, region)
     requests = prices.s3_requests(gets=2 * photos, puts=photos, lists=photos / 500)
-    number = "" if len(sizes) == 1 else f"{len(sizes)} x "
+    number = "" if jobs == 1 else f"{jobs} x "
     charges = (
         Charge(
-            name="Transform job" if len(sizes) == 1 else "Transform jobs",
+            name="Transform job" if jobs == 1 else "Transform jobs",
             choice=f"{number}{site.instance_count} x {site.instance_type}, on demand",
             limit=f"{at_most / 60:,.0f} min",
             expected=None if hour is None else hour * expected / 3600,
@@ -53,11 +54,6 @@ def launch(photos: int, site: Site, *, region: str, local: bool, photos_a_job: i
         "At worst every job is stopped at its limit. Ctrl-C stops the running one.",
     )
     return Launch(f"Count {counted(photos, 'photo')}", "once", charges, notes + ((LOCAL_NOTE,) if local else ()))
-
-
-def _sizes(photos: int, photos_a_job: int) -> list[int]:
-    jobs = max(1, math.ceil(photos / photos_a_job))
-    return [min(photos_a_job, photos - index * photos_a_job) for index in range(jobs)]
 
 
 def _hourly(site: Site, region: str) -> float | None:

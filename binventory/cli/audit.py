@@ -239,11 +239,8 @@ def _scope(classes: str) -> Scope:
 def _hourly(instance: str) -> float | None:
     """The table's price; None in a region that it does not hold. Raises Problem for an unknown instance type."""
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or connect(os.environ).region
-    try:
-        table_of_region = prices.load(region)
-    except Problem:
-        return None
-    return table_of_region.instance_hour(instance)
+    table_of_region = prices.known(region)
+    return None if table_of_region is None else table_of_region.instance_hour(instance)
 
 
 @dataclass(frozen=True)

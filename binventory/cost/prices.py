@@ -127,6 +127,14 @@ def load(region: str, table: Path = TABLE) -> Prices:
     return Prices(region, date.fromisoformat(values["read"]), values["source"], every, reference)
 
 
+def known(region: str) -> Prices | None:
+    """The prices of a region; None where the table holds none."""
+    try:
+        return load(region)
+    except Problem:
+        return None
+
+
 def s3_requests(*, gets: float = 0.0, puts: float = 0.0, lists: float = 0.0) -> float:
     """Dollars of so many GET, PUT and LIST requests."""
     return gets * _GET + (puts + lists) * _PUT_OR_LIST

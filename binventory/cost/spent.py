@@ -17,7 +17,7 @@ from binventory.core.aws import Aws
 from binventory.core.errors import Problem
 from binventory.cost.amounts import money
 from binventory.cost.lines import volume_hour
-from binventory.cost.prices import Prices, load
+from binventory.cost.prices import Prices, known
 
 _RUNNING = frozenset({"InProgress", "Stopping"})
 
@@ -122,7 +122,7 @@ class Meter:
 
     def __init__(self, aws: Aws) -> None:
         self._aws = aws
-        self._prices = _prices(aws.region)
+        self._prices = known(aws.region)
         self._ended: dict[str, JobSpent] = {}
 
     def read(self, execution: executions.Execution) -> Spent:
@@ -216,13 +216,6 @@ def _priced(job: JobSpent, volume_gb: int, prices: Prices | None) -> JobSpent:
     return JobSpent(
         **{**vars(job), "on_demand": hour * job.seconds / 3600, "dollars": hour * min(job.billable, job.seconds) / 3600}
     )
-
-
-def _prices(region: str) -> Prices | None:
-    try:
-        return load(region)
-    except Problem:
-        return None
 
 
 def _between(start: datetime | None, end: datetime) -> float:
