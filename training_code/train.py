@@ -202,7 +202,7 @@ def _prepare(
               f"rate reaches {highest:.3g}, not {settings.lr:g}", file=sys.stderr, flush=True)  # fmt: skip
     precision = MixedPrecision.of(settings.precision, ranks.device)
     fingerprint = _fingerprint(settings, task, ranks, precision.kind)
-    ranks.require_same("the settings or the data", fingerprint)
+    ranks.require_same(fingerprint)
     folder = settings.checkpoints or container.own_checkpoints
     checkpoints = CheckpointFolder(folder, fingerprint, every_seconds=settings.checkpoint_seconds)
     return Fit(

@@ -101,17 +101,17 @@ class Ranks:
             for buffer in network.buffers():
                 distributed.broadcast(buffer, src=0)
 
-    def require_same(self, what: str, value: str) -> None:
-        """Raise JobError where the ranks do not agree, naming what must be the same."""
+    def require_same(self, fingerprint: str) -> None:
+        """Raise JobError where the ranks have not the same settings and data, of which this is the fingerprint."""
         if self.size == 1:
             return
         values: list[str | None] = [None] * self.size
-        distributed.all_gather_object(values, value)
+        distributed.all_gather_object(values, fingerprint)
         odd = [rank for rank, other in enumerate(values) if other != values[0]]
         if odd:
             raise JobError(
-                f"{what} differs between machine 0 and machine {odd[0]}: give every machine the same settings and all "
-                "of the data (S3DataDistributionType FullyReplicated); each reads its own part"
+                f"the settings or the data differ between machine 0 and machine {odd[0]}: give every machine the same "
+                "settings and all of the data (S3DataDistributionType FullyReplicated); each reads its own part"
             )
 
 

@@ -79,7 +79,8 @@ def parse_settings(kind: type[Settings], arguments: Sequence[str] | None, descri
         if item.default is None and rule.full is not None:
             default = f" (default with strategy full: {rule.full})"
         parser.add_argument(
-            _flag(item), dest=item.name, required=item.default is MISSING, default=None, action=_action(rule),
+            _flag(item), dest=item.name, required=item.default is MISSING, default=None,
+            action="append" if rule.listed else "store",
             # A flag alone means true; SageMaker gives every hyperparameter a value.
             nargs="?" if _plain(types[item.name]) is bool else None,
             const="true" if _plain(types[item.name]) is bool else None,
@@ -107,10 +108,6 @@ def _refuse_without_effect(given: Sequence[Field[Any]], strategy: str) -> None:
             raise JobError(f"{_flag(item)} takes no other flag: {others} would have no effect. See --help")
         if rule.only and strategy != rule.only:
             raise JobError(f"{_flag(item)} has no effect with strategy {strategy}, only with {rule.only}: leave it out")
-
-
-def _action(rule: _Rule) -> str:
-    return "append" if rule.listed else "store"
 
 
 def _flags(kind: type[Any]) -> list[Field[Any]]:

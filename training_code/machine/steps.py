@@ -73,7 +73,7 @@ class Steps:
         self._plan = plan
         self._code = code
         self.data = root / "data"
-        self._jobs = {step: JobContainer(root / step) for step in ("embed", "train", "evaluate")}
+        self._jobs = {step: JobContainer(root / step) for step in STEPS}
 
     @property
     def checkpoints(self) -> dict[str, Path]:
