@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from local_aws.core.context import Context
 from local_aws.core.protocol import Check, Document
 
+TARGETS = "ScalableTarget"
 _LINKED = "sagemaker.application-autoscaling.amazonaws.com"
 _ROLE = f"role/aws-service-role/{_LINKED}/AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
 _POLICY = {"PutScalingPolicy": "cloudwatch:PutMetricAlarm", "DeleteScalingPolicy": "cloudwatch:DeleteAlarms"}
@@ -21,8 +22,10 @@ def resource(context: Context, operation: str, request: Document) -> str:
     """The resource of an operation: a scalable target, whose id the service chooses, or all of them."""
     if operation.startswith("Describe"):
         return "*"
+    wanted = (request.get("ServiceNamespace"), request.get("ResourceId"))
+    known = (target for target in _targets(context) if (target["ServiceNamespace"], target["ResourceId"]) == wanted)
     targets = f"arn:aws:application-autoscaling:{context.region}:{context.account}:scalable-target"
-    return next((str(target["ScalableTargetARN"]) for target in _registered(context, request)), f"{targets}/new")
+    return next((str(target["ScalableTargetARN"]) for target in known), f"{targets}/new")
 
 
 def condition_keys(request: Document) -> dict[str, str]:
@@ -42,10 +45,9 @@ def of_target(context: Context, operation: str, request: Document) -> Iterator[C
         # Of no configuration that exists. Seen: https://github.com/aws-controllers-k8s/community/issues/2110
         yield Check("sagemaker:DescribeEndpointConfig", context.arn("endpoint-config", str(uuid.uuid4())), {})
         yield Check("sagemaker:UpdateEndpointWeightsAndCapacities", endpoint, {})
-    if operation == "RegisterScalableTarget" and not context.table("ScalableTarget").all():
+    if operation == "RegisterScalableTarget" and not _targets(context):
         # The service makes its role for the first target of an account.
-        role = f"arn:aws:iam::{context.account}:{_ROLE}"
-        yield Check("iam:CreateServiceLinkedRole", role, {"iam:AWSServiceName": _LINKED})
+        yield Check("iam:CreateServiceLinkedRole", service_role(context), {"iam:AWSServiceName": _LINKED})
     if operation in _POLICY and request.get("PolicyType") != "StepScaling":
         alarms = f"arn:aws:cloudwatch:{context.region}:{context.account}:alarm"
         yield Check("cloudwatch:DescribeAlarms", f"{alarms}:*", {})
@@ -58,16 +60,20 @@ def of_deleted_endpoint(context: Context, endpoint: str) -> Iterator[Check]:
     https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-delete-with-scaling.html
     Seen: https://github.com/awslabs/stable-diffusion-aws-extension/issues/161
     """
-    for target in context.table("ScalableTarget").all():
-        if str(target["ResourceId"]).startswith(f"endpoint/{endpoint}/"):
-            arn = str(target["ScalableTargetARN"])
-            yield Check("application-autoscaling:DeregisterScalableTarget", arn, condition_keys(target))
+    for target in targets_of(context, endpoint):
+        arn = str(target["ScalableTargetARN"])
+        yield Check("application-autoscaling:DeregisterScalableTarget", arn, condition_keys(target))
 
 
-def _registered(context: Context, request: Document) -> Iterator[Document]:
-    for target in context.table("ScalableTarget").all():
-        if (target["ServiceNamespace"], target["ResourceId"]) == (
-            request.get("ServiceNamespace"),
-            request.get("ResourceId"),
-        ):
-            yield target
+def targets_of(context: Context, endpoint: str) -> list[Document]:
+    """The scalable targets of an endpoint: its variants."""
+    return [target for target in _targets(context) if target["ResourceId"].startswith(f"endpoint/{endpoint}/")]
+
+
+def service_role(context: Context) -> str:
+    """ARN of the role that the service makes for itself and scales with."""
+    return f"arn:aws:iam::{context.account}:{_ROLE}"
+
+
+def _targets(context: Context) -> list[Document]:
+    return context.table(TARGETS).all()

@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 
+from local_aws.core.autoscaling_rights import TARGETS, service_role, targets_of
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, not_local, validation
 from local_aws.core.listing import Page, Sorting, cut
@@ -15,7 +16,6 @@ from local_aws.hosting.live_endpoints import FAMILY as ENDPOINTS
 from local_aws.hosting.models import config_of
 
 SERVICE = "application-autoscaling"
-TARGETS = "ScalableTarget"
 POLICIES = "ScalingPolicy"
 ACTIVITIES = "ScalingActivity"
 _DEFAULT_COOLDOWN = 300.0
@@ -47,7 +47,7 @@ def register_scalable_target(context: Context, request: Document) -> Document:
             arn = f"arn:aws:application-autoscaling:{context.region}:{context.account}:scalable-target/{identifier}"
             target = {
                 "CreationTime": context.now(),
-                "RoleARN": _role(context),
+                "RoleARN": service_role(context),
                 "ScalableTargetARN": arn,
                 "SuspendedState": {},
             }
@@ -88,9 +88,8 @@ def deregister_scalable_target(context: Context, request: Document) -> Document:
 def deregister_variants(context: Context, endpoint: str) -> None:
     """Remove the scalable targets of an endpoint that is deleted."""
     with context.store.transaction():
-        for key, target in context.table(TARGETS).items():
-            if target["ResourceId"].startswith(f"endpoint/{endpoint}/"):
-                _deregister(context, key)
+        for target in targets_of(context, endpoint):
+            _deregister(context, target_key(target))
 
 
 def _deregister(context: Context, key: str) -> None:
@@ -100,9 +99,10 @@ def _deregister(context: Context, key: str) -> None:
             context.table(POLICIES).delete(policy_key)
 
 
-def is_target(context: Context, resource: str) -> bool:
-    """Whether a resource, such as `endpoint/NAME/variant/NAME`, is a scalable target."""
-    return any(target["ResourceId"] == resource for target in context.table(TARGETS).all())
+def target_of(context: Context, endpoint: str, variant: str) -> Document | None:
+    """The scalable target that a variant of an endpoint is; None where it is none."""
+    resource = f"endpoint/{endpoint}/variant/{variant}"
+    return next((target for target in targets_of(context, endpoint) if target["ResourceId"] == resource), None)
 
 
 def put_scaling_policy(context: Context, request: Document) -> Document:
@@ -211,12 +211,6 @@ def _not_found(kind: str, request: Document) -> AwsError:
     return AwsError("ObjectNotFoundException", f"No {kind} found for {', '.join(request[key] for key in _KEYS)}")
 
 
-def _role(context: Context) -> str:
-    name = "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
-    path = "aws-service-role/sagemaker.application-autoscaling.amazonaws.com"
-    return f"arn:aws:iam::{context.account}:role/{path}/{name}"
-
-
 class AsyncScaling:
     """Scales asynchronous endpoints that have a scalable target between MinCapacity and one instance, by their queue.
 
@@ -235,7 +229,7 @@ class AsyncScaling:
         variant = endpoint["Plan"]["Variants"][0]
         count = int(variant["Count"])
         self._measure(name, backlog, count)
-        target = self._target(name, variant["VariantName"])
+        target = target_of(self._context, name, variant["VariantName"])
         if endpoint["EndpointStatus"] != "InService" or target is None:
             return
         now = time.monotonic()
@@ -250,11 +244,6 @@ class AsyncScaling:
             quiet = now - self._quiet_since.setdefault(this, now)
             if quiet > self._cooldown(target) * self._context.time_scale:
                 self._set(target, variant["VariantName"], int(target["MinCapacity"]), "no request waits")
-
-    def _target(self, endpoint: str, variant: str) -> Document | None:
-        resource = f"endpoint/{endpoint}/variant/{variant}"
-        found = [item for item in self._context.table(TARGETS).all() if item["ResourceId"] == resource]
-        return found[0] if found else None
 
     def _cooldown(self, target: Document) -> float:
         """Seconds without requests before the last instance stops; endless if a policy forbids to scale in."""

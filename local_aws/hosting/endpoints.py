@@ -174,7 +174,7 @@ def _refuse_scaled_variants(context: Context, endpoint: Document, target: str) -
         item["VariantName"]
         for item in before
         if types.get(item["VariantName"]) != item.get("InstanceType")
-        and autoscaling.is_target(context, f"endpoint/{name}/variant/{item['VariantName']}")
+        and autoscaling.target_of(context, name, item["VariantName"]) is not None
     ]
     if changed:
         raise validation(
