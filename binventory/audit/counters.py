@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 from botocore.exceptions import ClientError
 
 from binventory.client import CountError, Queue, count_queued
-from binventory.client.counting import MAX_REQUEST_BYTES, TRANSPORT, is_too_large, may_pass
+from binventory.client.counting import MAX_REQUEST_BYTES, TRANSPORT, answer_to, is_too_large, may_pass
 from binventory.core.aws import Aws, error_code, error_message
 from binventory.core.errors import Exit, Problem
 from binventory.core.remains import Remains
@@ -110,35 +110,34 @@ class EndpointCounter:
             raise PhotoRefusedError(
                 "photo_too_large", f"it has {len(photo)} bytes; SageMaker lets {MAX_REQUEST_BYTES} reach an endpoint"
             )
-        kind = "image/png" if photo.startswith(b"\x89PNG") else "image/jpeg"
-        for attempt in range(_ATTEMPTS):
-            self.pace.wait()
-            try:
-                reply = self.aws.client("sagemaker-runtime").invoke_endpoint(
-                    EndpointName=self.endpoint, Body=photo, ContentType=kind, Accept="application/json"
+        try:
+            answer = json.loads(
+                answer_to(
+                    photo,
+                    self.endpoint,
+                    self.aws.client("sagemaker-runtime"),
+                    attempts=_ATTEMPTS,
+                    pause=lambda seconds: time.sleep(self.patience * seconds),
+                    begin=self.pace.wait,
                 )
-                answer = json.loads(reply["Body"].read())
-                table = parse_probabilities(answer)
-                self._require_one_model(_package_in(answer))
-                return table
-            except ClientError as error:
-                if (refused := _refusal_in(error, len(photo))) is not None:
-                    raise refused from error
-                if error_code(error) in _UNSUITED and (queue := self._found_queue()) is not None:
-                    return self._queued(photo, queue)
-                if not may_pass(error) or attempt == _ATTEMPTS - 1:
-                    raise _unanswered(self.endpoint, error) from error
-            except TRANSPORT as error:
-                if attempt == _ATTEMPTS - 1:
-                    raise _stopped(self.endpoint, f"an answer was cut: {str(error)[:200]}") from error
-            except ValueError as error:
-                raise Problem(
-                    f"The endpoint {self.endpoint} does not answer as a count model does",
-                    str(error),
-                    f"check what it serves: {self.look}",
-                ) from error
-            time.sleep(self.patience * 2**attempt)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+            )
+            table = parse_probabilities(answer)
+        except ClientError as error:
+            if (refused := _refusal_in(error, len(photo))) is not None:
+                raise refused from error
+            if error_code(error) in _UNSUITED and (queue := self._found_queue()) is not None:
+                return self._queued(photo, queue)
+            raise _unanswered(self.endpoint, error) from error
+        except TRANSPORT as error:
+            raise _stopped(self.endpoint, f"an answer was cut: {str(error)[:200]}") from error
+        except ValueError as error:
+            raise Problem(
+                f"The endpoint {self.endpoint} does not answer as a count model does",
+                str(error),
+                f"check what it serves: {self.look}",
+            ) from error
+        self._require_one_model(_package_in(answer))
+        return table
 
     def _found_queue(self) -> Queue | None:
         """The queue that all threads share, so that one sentence names the photos that stay."""

@@ -75,25 +75,47 @@ def count_photo(
         raise CountError(
             "too_many_bytes", f"it has {len(data)} bytes; SageMaker lets {MAX_REQUEST_BYTES} reach an endpoint"
         )
-    client: Runtime = runtime or _default_runtime()
-    for attempt in range(ATTEMPTS):
+    try:
+        return count_of(answer_to(data, endpoint, runtime or _default_runtime(), pause=pause))
+    except ClientError as error:
+        if is_too_large(error):
+            message = f"it has {len(data)} bytes; that is more than this endpoint takes: {error}"
+            raise CountError("too_many_bytes", message) from error
+        raise problem_of(error) from error
+    except TRANSPORT as error:
+        raise CountError("connection", f"the answer was cut: {str(error)[:200]}") from error
+
+
+def answer_to(
+    photo: bytes,
+    endpoint: str,
+    runtime: Runtime,
+    *,
+    attempts: int = ATTEMPTS,
+    pause: Callable[[float], None],
+    begin: Callable[[], None] = lambda: None,
+) -> bytes:
+    """The body of an endpoint's answer; a request that may be answered later, or whose answer was cut, is repeated.
+
+    `begin` is called before each attempt, `pause` after one that failed, with seconds that double each time. Raises
+    ClientError, or one of TRANSPORT, of the last attempt.
+    """
+    for attempt in range(attempts):
+        begin()
         try:
-            reply = client.invoke_endpoint(
+            reply = runtime.invoke_endpoint(
                 EndpointName=endpoint,
-                Body=data,
-                ContentType="image/png" if data.startswith(_PNG) else "image/jpeg",
+                Body=photo,
+                ContentType="image/png" if photo.startswith(_PNG) else "image/jpeg",
                 Accept="application/json",
             )
-            return count_of(reply["Body"].read())
+            return bytes(reply["Body"].read())
         except ClientError as error:
-            if is_too_large(error):
-                message = f"it has {len(data)} bytes; that is more than this endpoint takes: {error}"
-                raise CountError("too_many_bytes", message) from error
-            if not may_pass(error) or attempt == ATTEMPTS - 1:
-                raise problem_of(error) from error
-        except TRANSPORT as error:
-            if attempt == ATTEMPTS - 1:
-                raise CountError("connection", f"the answer was cut: {str(error)[:200]}") from error
+            if is_too_large(error) or not may_pass(error) or attempt == attempts - 1:
+                raise
+        except TRANSPORT:
+            if attempt == attempts - 1:
+                raise
         pause(2.0**attempt)
     raise AssertionError("unreachable: the last attempt returns or raises")
 

@@ -16,7 +16,6 @@ READERS = {
     "training_code/ingestion/destination.py": "marks and books are sealed, photos have the digests of their rows",
     "binventory/client/queueing.py": "compares the MD5 itself, to ask again until the answer is whole",
     "binventory/client/counting.py": "of InvokeEndpoint, which names no digest",
-    "binventory/audit/counters.py": "of InvokeEndpoint, which names no digest",
     "training_code/modelling/weights.py": "compares the file with the MD5 that S3 names",
     "training_code/evaluation/champion.py": "an archive that seals what is in it",
     "training_code/machine/aws.py": "shards and checkpoints, which have digests of their own",
