@@ -77,32 +77,6 @@ def _sum(amounts: Any) -> float | None:
     return None if None in known else float(sum(known))
 
 
-def of_jobs(
-    title: str,
-    jobs: tuple[Job, ...],
-    *,
-    region: str,
-    workload: Workload,
-    again: tuple[Job, ...] = (),
-    notes: tuple[str, ...] = (),
-    next_commands: tuple[tuple[str, str], ...] = (),
-) -> Launch:
-    """The launch screen of jobs that end by themselves."""
-    prices, complaints = _prices(region)
-    charges, said = [], dict.fromkeys((*notes, *complaints))
-    for job in jobs:
-        charge, more = _charge(job, prices, workload)
-        charges.append(charge)
-        said.update(dict.fromkeys(more))
-    if again:
-        lines = [_charge(job, prices, workload)[0] for job in again]
-        steps = ", ".join(line.name for line in lines)
-        charges.append(
-            Charge("Again", f"{steps}, on demand", "after reclaims", 0.0, _sum(line.worst for line in lines))
-        )
-    return Launch(title, "once", tuple(charges), tuple(said), next_commands)
-
-
 def of_execution(
     definition: Definition,
     parameters: Mapping[str, str | int | float],
@@ -120,16 +94,26 @@ def of_execution(
     """
     values = {**defaults_of(definition), **parameters}
     workload, expected = expected_for(values, photos, input_size_of(definition))
-    return of_jobs(
+    prices, complaints = _prices(aws.region)
+    lines = [_charge(job, prices, workload) for job in jobs_of(definition, parameters)]
+    charges = [charge for charge, _ in lines]
+    more = [_charge(job, prices, workload)[0] for job in (jobs_of(again, values) if again else ())]
+    if more:
+        steps = ", ".join(line.name for line in more)
+        charges.append(Charge("Again", f"{steps}, on demand", "after reclaims", 0.0, _sum(line.worst for line in more)))
+    said = (
+        f"{expected}; at worst every job runs into its limit, on demand.",
+        *notes,
+        *((LOCAL_NOTE,) if aws.is_local else ()),
+        *complaints,
+        *(note for _, of_job in lines for note in of_job),
+    )
+    return Launch(
         f"One execution of the pipeline {names.prefix}",
-        jobs_of(definition, parameters),
-        region=aws.region,
-        workload=workload,
-        again=jobs_of(again, values) if again else (),
-        notes=(f"{expected}; at worst every job runs into its limit, on demand.",)
-        + notes
-        + ((LOCAL_NOTE,) if aws.is_local else ()),
-        next_commands=(
+        "once",
+        tuple(charges),
+        tuple(dict.fromkeys(said)),
+        (
             ("how it stands, and its money so far", names.command("watch")),
             ("what it has cost, and which sizes would do", names.command("spent")),
         ),
