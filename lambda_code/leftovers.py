@@ -14,14 +14,13 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 
-from functions.aws import list_executions, stop_running
+from functions.aws import DENIED, list_executions, stop_running
 
 _BATCH = 1000
 _POLL_SECONDS = 5.0
 _STOP_SECONDS = 12 * 60.0
 _ALLOWED_SECONDS = 2 * 60.0
 """How long IAM may take to apply a policy that CloudFormation has made: https://github.com/aws/aws-cdk/issues/37675"""
-_DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
 _END_SECONDS = 14 * 60.0
 """For all of a pipeline's end: a minute less than the function may run, so that CloudFormation gets an answer."""
 TRANSFORM_GROUP = "/aws/sagemaker/TransformJobs"
@@ -140,7 +139,7 @@ def _once_allowed(request: Callable[[], object]) -> None:
         try:
             request()
         except ClientError as error:
-            if error.response["Error"]["Code"] not in _DENIED or time.monotonic() > deadline:
+            if error.response["Error"]["Code"] not in DENIED or time.monotonic() > deadline:
                 raise
         else:
             return

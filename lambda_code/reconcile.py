@@ -34,7 +34,7 @@ from promotion.serving_stack import (
     find_endpoint,
 )
 from stacks.environments import ReconcileEnvironment
-from stacks.names import ENDPOINT_STATE, MODEL_DIGEST, MODEL_PACKAGE_ARN
+from stacks.names import ENDPOINT_STATE, MODEL_DIGEST, MODEL_PACKAGE_ARN, version_of
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, str]:
@@ -123,7 +123,7 @@ class _Comparison:
                 package=stack.package,
                 state=stack.state,
                 newest=newest,
-                decided=registry.version_of(stack.package) if decided.version is None else decided.version,
+                decided=version_of(stack.package) if decided.version is None else decided.version,
                 request=current[-1] if current else None,
                 idle=self._idle(stack, found),
                 spent=self._spent,
@@ -220,7 +220,7 @@ def _changes(stack: Stack, decision: ServingDecision) -> tuple[dict[str, str], i
         wanted[MODEL_PACKAGE_ARN] = decision.package
         if MODEL_DIGEST in stack.parameters:
             wanted[MODEL_DIGEST] = registry.digest_of(decision.package)
-        return wanted, registry.version_of(decision.package)
+        return wanted, version_of(decision.package)
     return wanted, 0
 
 

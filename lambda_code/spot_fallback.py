@@ -19,6 +19,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 
+from functions.aws import DENIED
 from functions.interface import FunctionReport, read_environment, tell
 from stacks.environments import SpotFallbackEnvironment
 from stacks.names import CONTINUED_EXECUTION, command_of
@@ -91,7 +92,7 @@ def _describe(sagemaker: Any, name: str) -> Mapping[str, Any] | None:
     try:
         found: Mapping[str, Any] = sagemaker.describe_training_job(TrainingJobName=name)
     except ClientError as error:
-        if error.response["Error"]["Code"] not in {"AccessDenied", "AccessDeniedException"}:
+        if error.response["Error"]["Code"] not in DENIED:
             raise
         return None
     return found

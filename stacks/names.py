@@ -101,6 +101,12 @@ def command_of(prefix: str, words: str) -> str:
     return f"binventory {words} --env {prefix.rpartition('-')[2]}"
 
 
+def version_of(package: str) -> int:
+    """The version at the end of a model package's ARN; 0 where there is none."""
+    number = package.rpartition("/")[2]
+    return int(number) if number.isdecimal() else 0
+
+
 def problem_of_address(address: str, *, registered: bool) -> str:
     """What SageMaker does not take in an address that jobs get, as `must ...`; empty where it takes it.
 

@@ -32,7 +32,7 @@ from binventory.cost.launch import Launch, of_endpoint, of_execution
 from binventory.executions.addresses import listed_photos, look_at
 from binventory.executions.changes import changes
 from binventory.executions.starting import check_parameters
-from stacks.names import FRESH, LABELS_URI, PHOTOS_URI
+from stacks.names import FRESH, LABELS_URI, PHOTOS_URI, version_of
 
 _FRESH_NOTE = "Fresh: nothing is taken from an earlier execution."
 
@@ -211,7 +211,7 @@ def approve(
 def _approve(aws: Aws, names: Names, package: str, note: str) -> None:
     serving.approve(aws, package, note)
     # An endpoint that is off, with this package already, is turned on as well.
-    answer = serving.request_on(aws, names, f"the approval of version {serving.version_of(package)}")
+    answer = serving.request_on(aws, names, f"the approval of version {version_of(package)}")
     if answer and answer.outcome == "held":
         raise serving.not_promoted(names, answer.reason, f"repair that, then: {names.command('endpoint on')}")
 

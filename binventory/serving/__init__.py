@@ -26,7 +26,6 @@ from binventory.serving.registry import (
     latest_package,
     newer_than,
     reject,
-    version_of,
 )
 from binventory.serving.under_way import advice, explained
 
@@ -34,5 +33,5 @@ __all__ = [
     "Comparison", "EndpointAnswer", "EndpointState", "JudgedPackage", "advice", "approve", "compare", "count",
     "describe_package", "endpoint_state", "explained", "find_queue", "follow_promotion", "follow_switch", "is_absent",
     "latest_package", "newer_than", "no_endpoint", "not_promoted", "outputs", "outputs_and_tags", "reject",
-    "request_on", "template", "version_of", "wait_seconds",
+    "request_on", "template", "wait_seconds",
 ]  # fmt: skip

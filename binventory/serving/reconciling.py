@@ -16,7 +16,8 @@ from binventory.core.deployed import not_deployed
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from binventory.serving.endpoint import EndpointState, endpoint_state, stack_events, template
-from binventory.serving.registry import describe_package, version_of
+from binventory.serving.registry import describe_package
+from stacks.names import version_of
 
 # CloudFormation's time beside SageMaker's rollout: model, alarms, clean-up.
 _AROUND_SECONDS = 10 * 60.0

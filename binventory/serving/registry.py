@@ -12,7 +12,7 @@ from binventory.core.deployed import model_package_group
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from binventory.cost import lineage
-from stacks.names import ARCHIVE
+from stacks.names import ARCHIVE, version_of
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,6 @@ class JudgedPackage:
     def version(self) -> int:
         """The number at the end of its ARN."""
         return version_of(self.package)
-
-
-def version_of(package: str) -> int:
-    """The version at the end of a package's ARN; 0 where there is none."""
-    number = package.rpartition("/")[2]
-    return int(number) if number.isdecimal() else 0
 
 
 def approve(aws: Aws, package: str, note: str) -> None:

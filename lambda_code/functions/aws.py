@@ -13,6 +13,8 @@ from botocore.exceptions import ClientError
 
 from binventory.core.contents import bucket_and_key, whole
 
+DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
+"""Codes of an error that says that the function may not make a request."""
 _LOCK = threading.Lock()
 
 

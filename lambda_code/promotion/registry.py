@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from botocore.exceptions import ClientError
 
 from functions.aws import client
-from stacks.names import ARCHIVE
+from stacks.names import ARCHIVE, version_of
 
 _DESCRIPTION = 1024
 
@@ -68,9 +68,3 @@ def digest_of(package: str) -> str:
     """The digest of the package's archive, as the pipeline registered it; empty for a package without one."""
     described = client("sagemaker").describe_model_package(ModelPackageName=package)
     return str(described.get("CustomerMetadataProperties", {}).get(ARCHIVE, ""))
-
-
-def version_of(package: str) -> int:
-    """The version at the end of a package's ARN; 0 for an empty one."""
-    number = package.rpartition("/")[2]
-    return int(number) if number.isdecimal() else 0
