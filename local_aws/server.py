@@ -211,9 +211,9 @@ class LocalAws:
             time.sleep(0.05)
         raise LocalAwsError(f"the local AWS did not answer within {_START_SECONDS:.0f} s:\n{self._log_tail()}")
 
-    def _log_tail(self, lines: int = 30) -> str:
+    def _log_tail(self) -> str:
         with contextlib.suppress(OSError):
-            return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
+            return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-30:])
         return "(no log)"
 
 

@@ -1,4 +1,4 @@
-"""Whether what a request names exists: a role, a network, objects in S3. AWS refuses a request that names others.
+"""Whether what a request names exists: a network, objects in S3. AWS refuses a request that names others.
 
 The service itself looks, so that a caller needs no further permission.
 """
@@ -15,11 +15,6 @@ from local_aws.core.objects import S3Uri
 from local_aws.core.protocol import Document
 
 
-def require_role(context: Context, role_arn: str) -> None:
-    """Refuse a role that does not exist, or that does not trust SageMaker."""
-    context.require_trust(role_arn)
-
-
 def require_network(context: Context, request: Document) -> None:
     """Refuse subnets and security groups that do not exist."""
     config = request.get("VpcConfig") or request.get("NetworkConfig", {}).get("VpcConfig")
@@ -33,7 +28,7 @@ def require_network(context: Context, request: Document) -> None:
         raise validation(f"VpcConfig: {error.response['Error']['Message']}") from None
 
 
-def require_objects(context: Context, uri: str, role_arn: str, *, manifest: bool = False) -> None:
+def require_objects(context: Context, uri: str, role_arn: str, *, manifest: bool) -> None:
     """Refuse an input of a job under whose prefix nothing is; of a manifest, its first object is looked for too."""
     where = S3Uri.parse(uri)
     client = context.client("s3")

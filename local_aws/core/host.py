@@ -82,9 +82,9 @@ def kill_tree(pid: int) -> None:
         psutil.wait_procs(list(frozen.values()), timeout=_GRACE_SECONDS)
 
 
-def stop_children(*, grace: float = _GRACE_SECONDS) -> None:
+def stop_children() -> None:
     """End every descendant of this process."""
-    stop(psutil.Process().children(recursive=True), grace=grace)
+    stop(psutil.Process().children(recursive=True))
 
 
 def server_of(state_dir: str, pid: int) -> psutil.Process | None:

@@ -6,7 +6,7 @@ from local_aws.core import tags
 from local_aws.core.context import Context
 from local_aws.core.disks import refuse_volume_key
 from local_aws.core.errors import not_local, validation
-from local_aws.core.existence import require_model_data, require_network, require_role
+from local_aws.core.existence import require_model_data, require_network
 from local_aws.core.listing import list_page
 from local_aws.core.protocol import Document
 from local_aws.core.wire import describe, summarise
@@ -25,7 +25,7 @@ def create_model(context: Context, request: Document) -> Document:
     if len(containers) > 1:
         raise not_local("A model of several containers does not run locally", "give PrimaryContainer")
     if role := request.get("ExecutionRoleArn"):
-        require_role(context, role)
+        context.require_trust(role)
     require_network(context, request)
     for container in containers:
         _check_container(context, container)

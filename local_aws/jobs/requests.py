@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from local_aws.core.context import Context
 from local_aws.core.disks import refuse_larger_volume, refuse_volume_key
 from local_aws.core.errors import not_local, validation
-from local_aws.core.existence import require_network, require_objects, require_role
+from local_aws.core.existence import require_network, require_objects
 from local_aws.core.objects import S3Uri
 from local_aws.core.protocol import Document
 from local_aws.hosting.models import model_of
@@ -74,7 +74,7 @@ def require_metrics_with_a_value(algorithm: Document) -> None:
 
 def require_what_training_names(context: Context, request: Document) -> None:
     """The role, the image, the network and the inputs of a training job, or of the trials of a tuning job."""
-    require_role(context, request["RoleArn"])
+    context.require_trust(request["RoleArn"])
     if image := request["AlgorithmSpecification"].get("TrainingImage"):
         require_job_image(context, image)
     require_network(context, request)
@@ -123,7 +123,7 @@ def check_processing(context: Context, request: Document) -> None:
             raise not_local(f"Output {item['OutputName']} does not run locally", "give S3Output with EndOfJob")
         _check_processing_path(target["LocalPath"], f"ProcessingOutput {item['OutputName']}")
         S3Uri.parse(target["S3Uri"])
-    require_role(context, request["RoleArn"])
+    context.require_trust(request["RoleArn"])
     require_job_image(context, request["AppSpecification"]["ImageUri"])
     require_network(context, request)
     for item in inputs:

@@ -50,7 +50,7 @@ class ResourceHandlers:
     taggable: bool
 
 
-def configure(*, state_dir: Path, port: int, account: str, region: str, enforce_iam: bool = False) -> None:
+def configure(*, state_dir: Path, port: int, account: str, region: str, enforce_iam: bool) -> None:
     """Set the variables that ministack reads at its import; call this before anything imports it."""
     os.environ["AUTH"] = "true" if enforce_iam else "false"
     os.environ.update(

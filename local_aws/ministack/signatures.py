@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -173,7 +173,7 @@ def _proves_itself(asked: Asked, body: bytes) -> bool:
     return service == "sts" and set(parameters.get("Action", ())) <= _UNSIGNED and "Action" in parameters
 
 
-def sign_links(names: Iterable[str] = ("_presigned_code_url", "_layer_content_url")) -> None:
+def sign_links() -> None:
     """Sign the links to the code of functions and layers, which ministack only makes look signed."""
     from ministack.services import lambda_svc
 
@@ -186,5 +186,5 @@ def sign_links(names: Iterable[str] = ("_presigned_code_url", "_layer_content_ur
 
         return make
 
-    for name in names:
+    for name in ("_presigned_code_url", "_layer_content_url"):
         setattr(lambda_svc, name, signed(getattr(lambda_svc, name)))

@@ -119,9 +119,9 @@ def _on_openvino(model: BinModel, kinds: Sequence[str]) -> Iterator[FrozenBackbo
             yield FrozenBackbone("openvino", kind, run)
 
 
-def _patches(side: int, count: int = 8) -> Photos:
-    """Random photos of large even patches, which differ more in their features than plain noise does."""
+def _patches(side: int) -> Photos:
+    """Eight random photos of large even patches, which differ more in their features than plain noise does."""
     random = np.random.default_rng(0)
-    coarse = random.integers(0, 256, (count, 7, 7, 3), dtype=np.uint8)
+    coarse = random.integers(0, 256, (8, 7, 7, 3), dtype=np.uint8)
     rows = np.arange(side) * 7 // side
     return np.ascontiguousarray(coarse[:, rows][:, :, rows])

@@ -143,8 +143,8 @@ async def run_units(
     rule: str,
     limits: WorkLimits,
     workers: Workers,
-    destination: Destination | None = None,
-    intake: type[Intake] = Intake,
+    destination: Destination | None,
+    intake: type[Intake],
 ) -> list[Finished]:
     """Do the units and return their marks. Units are removed from the list, which frees their memory."""
     photos = sum(len(unit.candidates) for unit in units)
