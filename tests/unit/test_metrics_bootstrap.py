@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.bootstrap import interval, replicate_metrics
+from evaluation.bootstrap import interval, replicate_metrics, tail
 from evaluation.count_metrics import Predictions, measure
 from evaluation.gate import GateSettings, decide
 
 CLASSES = (1, 2, 3, 4, 5)
+_SURE = np.eye(5)[[1, 0]]
+"""Probabilities of an answer that is wrong for one item, and of one that is right."""
 Array = np.ndarray
 
 
@@ -172,6 +175,36 @@ def test_a_challenger_that_is_worse_by_the_margin_passes(right: int) -> None:
     settings = GateSettings(accuracy_threshold=0, margin=0.01, replicates=5)
     assert decide(worse, champion, settings).passed
     assert not decide(too_bad, champion, settings).passed
+
+
+# Of Student's t, from its tables.
+@pytest.mark.parametrize(
+    ("share", "blocks", "t"), [(0.95, 5, 2.132), (0.975, 5, 2.776), (0.95, 10, 1.833), (0.975, 31, 2.042)]
+)
+def test_bounds_of_few_blocks_are_as_far_as_students(share: float, blocks: int, t: float) -> None:
+    reached = NormalDist().inv_cdf(tail(share, blocks)) * math.sqrt((blocks - 1) / blocks)
+    assert reached == pytest.approx(t, rel=0.01)
+    assert tail(1 - share, blocks) == pytest.approx(1 - tail(share, blocks))
+    assert tail(share, 5) > tail(share, 50) > tail(share, 5000) == pytest.approx(share, abs=1e-4)
+
+
+@pytest.mark.parametrize("blocks", [5, 10])
+def test_of_challengers_that_are_worse_by_the_margin_one_in_twenty_passes(blocks: int) -> None:
+    """Also where blocks are few: by the plain quantile of the replicates, eleven in a hundred passed at five blocks."""
+    generator = np.random.default_rng(blocks)
+    settings = GateSettings(accuracy_threshold=0, margin=0.02, replicates=1000)
+    of = np.repeat(np.arange(blocks), 53)
+    labels = np.ones(len(of), dtype=np.int64)
+    passed, times = 0, 500
+    for _ in range(times):
+        drawn = generator.random(len(of))
+        # The models are never right for the same photo; the champion is for 0.02 more of them.
+        challenger, champion = (
+            Predictions.of(labels, _SURE[right.astype(int)], of, classes=CLASSES)
+            for right in (drawn < 0.2, (drawn >= 0.2) & (drawn < 0.42))
+        )
+        passed += decide(challenger, champion, settings).not_worse_than_champion
+    assert passed / times == pytest.approx(0.05, abs=0.02)
 
 
 def test_more_confidence_needs_more_blocks() -> None:

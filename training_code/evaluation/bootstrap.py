@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -29,6 +30,20 @@ def least_blocks(confidence: float) -> int:
     in 2^n times. Below that share of error no statement about the blocks can be made, whatever is computed.
     """
     return max(LEAST_BLOCKS, math.ceil(-math.log2(1 - confidence)))
+
+
+def tail(share: float, blocks: int) -> float:
+    """The quantile of the replicates of so many blocks that stands for the `share` of a distribution, 0 to 1.
+
+    Replicates of few blocks spread too little: by the root of (B - 1) / B, and as a normal distribution where the few
+    blocks ask for Student's t with B - 1 degrees. Of 95% bounds of five blocks, 11 in 100 were wrong and not 5.
+    Hesterberg, What Teachers Should Know about the Bootstrap, 2014 (the expanded percentile interval).
+    """
+    z, degrees = NormalDist().inv_cdf(share), blocks - 1
+    # Of Student's t: Abramowitz and Stegun, Handbook of Mathematical Functions, 1964, 26.7.5.
+    t = z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
+    t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * degrees**3)
+    return NormalDist().cdf(t * math.sqrt(blocks / degrees))
 
 
 @dataclass(frozen=True)
@@ -56,15 +71,17 @@ def replicate_metrics(predictions: Predictions, *, replicates: int = REPLICATES,
     return metrics_of_sums(np.concatenate([chunk @ sums.table for chunk in weights]), sums.classes)
 
 
-def interval(values: Floats, *, level: float = LEVEL, blocks: int = LEAST_BLOCKS) -> Interval:
+def interval(values: Floats, *, level: float = LEVEL, blocks: int | None = None) -> Interval:
     """The central `level` of replicate `values` ([r]); replicates where the metric is undefined (NaN) are left out.
 
-    Bounds are NaN where no replicate defines the metric, and where fewer than LEAST_BLOCKS blocks were resampled.
+    `blocks` is how many were resampled; None: so many that their number does not matter. Bounds are NaN where no
+    replicate defines the metric, and where there were fewer than LEAST_BLOCKS.
     """
     defined = values[~np.isnan(values)]
-    if len(defined) == 0 or blocks < LEAST_BLOCKS:
+    if len(defined) == 0 or (blocks is not None and blocks < LEAST_BLOCKS):
         return Interval(float("nan"), float("nan"), float("nan"), level)
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.quantile(defined, ends if blocks is None else [tail(end, blocks) for end in ends])
     return Interval(float(low), float(high), float(defined.std(ddof=1)) if len(defined) > 1 else 0.0, level)
 
 

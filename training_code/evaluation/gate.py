@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.bootstrap import REPLICATES, least_blocks, replicate_metrics
+from evaluation.bootstrap import REPLICATES, least_blocks, replicate_metrics, tail
 from evaluation.count_metrics import Predictions, confusion_matrix, is_above, measure
 
 
@@ -129,11 +129,12 @@ def compare(challenger: Predictions, champion: Predictions, settings: GateSettin
     our_draws = replicate_metrics(challenger, replicates=settings.replicates, seed=settings.seed).accuracy
     their_draws = replicate_metrics(champion, replicates=settings.replicates, seed=settings.seed).accuracy
     difference = our_draws - their_draws
-    stated = _blocks(challenger) >= least_blocks(settings.confidence)
+    blocks = _blocks(challenger)
+    stated = blocks >= least_blocks(settings.confidence)
     return Comparison(
         champion_accuracy=float(theirs.accuracy),
         accuracy_difference=float(ours.accuracy - theirs.accuracy),
-        lower_bound=float(np.quantile(difference, 1 - settings.confidence)) if stated else math.nan,
+        lower_bound=float(np.quantile(difference, tail(1 - settings.confidence, blocks))) if stated else math.nan,
         rmse_difference=float(ours.rmse - theirs.rmse),
         probability_better=float((difference > 0).mean()) if stated else math.nan,
     )

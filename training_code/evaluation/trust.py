@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from evaluation.bootstrap import least_blocks, replicate_metrics
+from evaluation.bootstrap import least_blocks, replicate_metrics, tail
 from evaluation.count_metrics import Integers, Predictions
 
 PLANTED: Final = 0.1
@@ -36,8 +36,8 @@ def trust_in(model: Predictions, shares: Predictions, *, replicates: int, seed: 
     ours, theirs = (
         replicate_metrics(predictions, replicates=replicates, seed=seed).log_loss for predictions in (model, shares)
     )
-    stated = len(np.unique(model.blocks)) >= least_blocks(_LEVEL)
-    beats = stated and bool(np.quantile(ours - theirs, _LEVEL) < 0)
+    blocks = len(np.unique(model.blocks))
+    beats = blocks >= least_blocks(_LEVEL) and bool(np.quantile(ours - theirs, tail(_LEVEL, blocks)) < 0)
     generator = np.random.default_rng(seed)
     return Trust(beats, PLANTED, float(np.mean([_found(model, generator) for _ in range(_TIMES)])))
 
