@@ -81,11 +81,7 @@ class StepWatcher:
             return self._tuning(step)
         if step.kind == "TrainingJob":
             return self._training(step)
-        if step.kind == "Lambda":
-            return listed(step)
-        if step.kind == "Condition":
-            return {"True": "passed", "False": "refused"}.get(step.detail, step.detail)
-        return step.detail if step.kind == "Fail" else step.detail.rpartition(":")[-1].partition("/")[-1]
+        return outcome(step)
 
     def _tuning(self, step: executions.ExecutionStep) -> str:
         self.trials = executions.trials(self.aws, step.job)
@@ -110,7 +106,16 @@ class StepWatcher:
         return epoch_note(epochs[-1]) if epochs else step.job
 
 
-def listed(step: executions.ExecutionStep) -> str:
+def outcome(step: executions.ExecutionStep) -> str:
+    """What a step has come to: what it has listed, how the gate decided, or the name of its job or model package."""
+    if step.kind == "Lambda":
+        return _listed(step)
+    if step.kind == "Condition":
+        return {"True": "passed", "False": "refused"}.get(step.detail, step.detail)
+    return step.detail if step.kind == "Fail" else step.detail.rpartition(":")[-1].partition("/")[-1]
+
+
+def _listed(step: executions.ExecutionStep) -> str:
     """What the step Fingerprint has listed; empty until it ends."""
     counts = [(step.outputs.get(name), what) for name, what in (("Photos", "photo"), ("Metadata", "metadata file"))]
     return ", ".join(counted(int(count), what) for count, what in counts if count is not None)

@@ -13,7 +13,7 @@ from binventory import executions
 from binventory.core.journal import duration
 from binventory.cost.amounts import money_or_unknown
 from binventory.cost.spent import StepSpent
-from binventory.executions.watching import listed
+from binventory.executions.watching import outcome
 from binventory.pages import charts, document
 from binventory.report.record import Curve, RunRecord
 
@@ -96,13 +96,7 @@ def _took(step: executions.ExecutionStep) -> str:
 def _result(step: executions.ExecutionStep) -> str:
     if step.failure:
         return step.failure
-    if step.reused is not None:
-        return str(step.reused)
-    if step.kind == "Lambda":
-        return listed(step)
-    if step.kind == "Condition":
-        return {"True": "passed", "False": "refused"}.get(step.detail, step.detail)
-    return step.detail if step.kind == "Fail" else step.detail.rpartition(":")[-1].partition("/")[-1]
+    return str(step.reused) if step.reused is not None else outcome(step)
 
 
 def _tuning(record: RunRecord) -> dict[str, Any]:
