@@ -15,6 +15,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 from functions.aws import DENIED, list_executions, stop_running
+from stacks.names import JOB_LOG_GROUPS, TRANSFORM_GROUP
 
 _BATCH = 1000
 _POLL_SECONDS = 5.0
@@ -23,8 +24,6 @@ _ALLOWED_SECONDS = 2 * 60.0
 """How long IAM may take to apply a policy that CloudFormation has made: https://github.com/aws/aws-cdk/issues/37675"""
 _END_SECONDS = 14 * 60.0
 """For all of a pipeline's end: a minute less than the function may run, so that CloudFormation gets an answer."""
-TRANSFORM_GROUP = "/aws/sagemaker/TransformJobs"
-JOB_LOG_GROUPS = ("/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TrainingJobs", TRANSFORM_GROUP)
 
 
 def empty_bucket(name: str) -> int:

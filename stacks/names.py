@@ -76,6 +76,9 @@ CALL_METRICS: Final = (("Invocations", "Sum"), ("ModelLatency", "SampleCount"))
 
 An asynchronous endpoint publishes no Invocations: its answers are counted by the time that each has taken.
 """
+TRANSFORM_GROUP: Final = "/aws/sagemaker/TransformJobs"
+JOB_LOG_GROUPS: Final = ("/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TrainingJobs", TRANSFORM_GROUP)
+"""The log groups of SageMaker's jobs, which all jobs of an account share."""
 ARCHIVE: Final = "archive"
 """Property of a model package: the digest of its archive, which is that of serving.json and names that of the graph."""
 
@@ -91,6 +94,11 @@ def continuing_pipeline(prefix: str, first: str) -> str:
 def pipeline_names(prefix: str, *, continuing: bool) -> tuple[str, ...]:
     """Every pipeline of the environment: the main one first, then those that continue its executions on demand."""
     return (prefix, *(continuing_pipeline(prefix, first) for first in SPOT_STEPS if continuing))
+
+
+def endpoint_log_group(prefix: str) -> str:
+    """The log group of the endpoint's containers."""
+    return f"/aws/sagemaker/Endpoints/{prefix}"
 
 
 def command_of(prefix: str, words: str) -> str:

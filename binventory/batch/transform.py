@@ -26,12 +26,12 @@ from binventory.core.objects import read_at
 from binventory.core.quick_objects import QuickObjects
 from binventory.core.remains import Left
 from binventory.core.words import counted
+from stacks.names import TRANSFORM_GROUP
 
 MANIFEST: Final = "manifest.json"
 ANSWERS: Final = "answers/"
 MAX_PHOTO_BYTES: Final = 6 * 1024 * 1024
 """The server's limit for a photo from Batch Transform; one larger photo would fail its job."""
-_LOG_GROUP: Final = "/aws/sagemaker/TransformJobs"
 _LOG_LINES: Final = 12
 _READERS: Final = 16
 _RUNNING: Final = {"InProgress", "Stopping"}
@@ -207,7 +207,7 @@ class TransformBatch:
                 raise Problem(
                     f"The transform job {name} was stopped",
                     f"it was still running after {limit_seconds(photos, self.site) / 60:.0f} minutes",
-                    f"look at its logs in {_LOG_GROUP}, then run the same command again",
+                    f"look at its logs in {TRANSFORM_GROUP}, then run the same command again",
                 )
             time.sleep(every)
         ended = "gone" if status is None else str(status["TransformJobStatus"])
@@ -217,7 +217,7 @@ class TransformBatch:
             raise NoAnswersProblem(
                 f"The transform job {name} gave no answers",
                 reason,
-                f"look at its logs in {_LOG_GROUP}, then run the same command again",
+                f"look at its logs in {TRANSFORM_GROUP}, then run the same command again",
                 log=self._log(name),
             )
         return "" if ended == "Completed" else f"the transform job {name} failed: {reason}"
@@ -282,12 +282,14 @@ class TransformBatch:
     def _log(self, name: str) -> tuple[str, ...]:
         logs = self.aws.client("logs")
         try:
-            streams = logs.describe_log_streams(logGroupName=_LOG_GROUP, logStreamNamePrefix=f"{name}/")["logStreams"]
+            streams = logs.describe_log_streams(logGroupName=TRANSFORM_GROUP, logStreamNamePrefix=f"{name}/")[
+                "logStreams"
+            ]
             lines = [
                 event["message"]
                 for stream in streams
                 for event in logs.get_log_events(
-                    logGroupName=_LOG_GROUP, logStreamName=stream["logStreamName"], limit=_LOG_LINES
+                    logGroupName=TRANSFORM_GROUP, logStreamName=stream["logStreamName"], limit=_LOG_LINES
                 )["events"]
             ]
         except ClientError:

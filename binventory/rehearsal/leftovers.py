@@ -12,10 +12,10 @@ import psutil
 from binventory.account import strays
 from binventory.core.aws import Aws
 from binventory.rehearsal.folder import SDK_CONFIGURATION
+from stacks.names import JOB_LOG_GROUPS
 
 _OF_PEOPLE = frozenset({"PWD", "OLDPWD", SDK_CONFIGURATION})
 _OUR_PROGRAMS = ("python", "node")
-_JOB_LOGS = ("/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TrainingJobs", "/aws/sagemaker/TransformJobs")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def _not_shared(aws: Aws, groups: list[str]) -> list[str]:
     logs = aws.client("logs")
     left = []
     for group in groups:
-        if group.startswith(_JOB_LOGS):
+        if group.startswith(JOB_LOG_GROUPS):
             described = logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"][0]
             streams = logs.describe_log_streams(logGroupName=group)["logStreams"]
             if described.get("retentionInDays") and not streams:

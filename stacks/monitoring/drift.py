@@ -12,7 +12,7 @@ from aws_cdk import aws_sns as sns
 
 from stacks.environments import DriftMonitorEnvironment, RetrainingEnvironment
 from stacks.monitoring.dashboard import MONITORING
-from stacks.names import pipeline_names
+from stacks.names import endpoint_log_group, pipeline_names
 from stacks.shared import permissions
 from stacks.shared.functions import module_function
 from stacks.shared.permissions import allow
@@ -28,7 +28,7 @@ def drift_monitor(
     monitoring = stack.settings.monitoring
     name = stack.settings.prefix
     serving_stack = stack.settings.stack_name("serving")
-    log_group = f"/aws/sagemaker/Endpoints/{name}"
+    log_group = endpoint_log_group(name)
     log_group_arn = permissions.log_group_arn(stack, log_group)
     return _function(
         stack,

@@ -15,6 +15,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from stacks.names import endpoint_log_group
 from stacks.serving.asynchronous import AsyncEndpoint
 from stacks.shared import permissions
 from stacks.shared.job_network import JobNetwork
@@ -22,11 +23,6 @@ from stacks.shared.permissions import allow
 from stacks.shared.stack import BinventoryStack
 from stacks.storage.buckets import BATCH_PREFIX, CAPTURE_PREFIX, EXECUTIONS_PREFIX
 from stacks.storage.stack import StorageStack
-
-
-def endpoint_log_group(prefix: str) -> str:
-    """The log group of the endpoint's containers."""
-    return f"/aws/sagemaker/Endpoints/{prefix}"
 
 
 class ServingRoles(Construct):

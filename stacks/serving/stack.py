@@ -6,13 +6,13 @@ from aws_cdk import CfnCondition, CfnDeletionPolicy, CfnOutput, CfnParameter, Cf
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from stacks.names import ENDPOINT_STATE, MODEL_DIGEST, MODEL_PACKAGE_ARN
+from stacks.names import ENDPOINT_STATE, MODEL_DIGEST, MODEL_PACKAGE_ARN, endpoint_log_group
 from stacks.serving.alarms import EndpointAlarms
 from stacks.serving.asynchronous import AsyncEndpoint
 from stacks.serving.batch_transform import batch_outputs
 from stacks.serving.endpoint import VARIANT, endpoint_configuration, served_endpoint
 from stacks.serving.model import ServedPackage, served_model
-from stacks.serving.roles import ServingRoles, endpoint_log_group
+from stacks.serving.roles import ServingRoles
 from stacks.serving.scaling import autoscaling_of
 from stacks.settings import Settings
 from stacks.shared.job_network import JobNetwork

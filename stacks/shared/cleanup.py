@@ -9,12 +9,11 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct, IDependable
 
+from stacks.names import JOB_LOG_GROUPS
 from stacks.shared import permissions
 from stacks.shared.functions import FunctionProperties, PythonFunction
 from stacks.shared.permissions import allow
 from stacks.shared.stack import BinventoryStack
-
-_JOB_LOGS = tuple(f"/aws/sagemaker/{kind}" for kind in ("ProcessingJobs", "TrainingJobs", "TransformJobs"))
 
 
 class Cleanup(Construct):
@@ -71,14 +70,14 @@ class Cleanup(Construct):
             of=[of],
             statements=[
                 permissions.stop_executions(self._stack, pipeline),
-                allow(["logs:DescribeLogStreams"], permissions.log_group_arns(self._stack, *_JOB_LOGS)),
+                allow(["logs:DescribeLogStreams"], permissions.log_group_arns(self._stack, *JOB_LOG_GROUPS)),
                 allow(["logs:DeleteLogStream"], self._job_log_streams()),
             ],
         )
 
     def bound_job_logs(self, days: int) -> None:
         """Creates the log groups of SageMaker's jobs with a retention, where the account lacks them."""
-        groups = permissions.log_group_arns(self._stack, *_JOB_LOGS)
+        groups = permissions.log_group_arns(self._stack, *JOB_LOG_GROUPS)
         self._before_deletion(
             "JobLogs",
             subject={"JobLogRetentionDays": str(days)},
@@ -87,7 +86,7 @@ class Cleanup(Construct):
         )
 
     def _job_log_streams(self) -> list[str]:
-        return [f"{permissions.log_group_arn(self._stack, group)}:log-stream:*" for group in _JOB_LOGS]
+        return [f"{permissions.log_group_arn(self._stack, group)}:log-stream:*" for group in JOB_LOG_GROUPS]
 
     def _before_deletion(
         self,

@@ -16,6 +16,7 @@ import pytest
 
 import leftovers
 from cleanup import handler
+from stacks.names import JOB_LOG_GROUPS, TRANSFORM_GROUP
 from tests.stacks.conftest import ClientFactory
 
 PARAMETERS: dict[str, Any] = {"Resources": {"Always": {"Type": "AWS::SNS::Topic"}}}
@@ -261,14 +262,14 @@ def test_the_logs_of_a_pipelines_jobs_go_with_it_and_others_stay(aws: ClientFact
     logs = aws("logs")
     assert ask("Create", going, JobLogRetentionDays="7")["Status"] == "SUCCESS"
     ours = [f"pipelines-{execution}-Train-x/algo-1", f"{execution}-Tune-x-001/algo-1"]
-    for group in leftovers.JOB_LOG_GROUPS:
+    for group in JOB_LOG_GROUPS:
         for stream in (*ours, f"somebody-elses-{name}/algo-1"):
             logs.create_log_stream(logGroupName=group, logStreamName=stream)
     transforms = [f"{name}-{purpose}-0123456789ab-1/i-0" for purpose in ("audit", "count")]
     for stream in transforms:
-        logs.create_log_stream(logGroupName=leftovers.TRANSFORM_GROUP, logStreamName=stream)
+        logs.create_log_stream(logGroupName=TRANSFORM_GROUP, logStreamName=stream)
     assert ask("Delete", going, PipelineName=name)["Status"] == "SUCCESS"
-    for group in leftovers.JOB_LOG_GROUPS:
+    for group in JOB_LOG_GROUPS:
         left = {stream["logStreamName"] for stream in logs.describe_log_streams(logGroupName=group)["logStreams"]}
         assert not left & {*ours, *transforms}
         assert f"somebody-elses-{name}/algo-1" in left
@@ -282,12 +283,12 @@ def test_logs_for_which_the_function_has_no_time_are_named(
     logs = aws("logs")
     assert ask("Create", going, JobLogRetentionDays="7")["Status"] == "SUCCESS"
     for turn in range(2):
-        logs.create_log_stream(logGroupName=leftovers.TRANSFORM_GROUP, logStreamName=f"{name}-audit-{turn}/i-0")
+        logs.create_log_stream(logGroupName=TRANSFORM_GROUP, logStreamName=f"{name}-audit-{turn}/i-0")
     with monkeypatch.context() as late:
         late.setattr(leftovers, "_END_SECONDS", -1.0)
         answer = ask("Delete", going, PipelineName=name)
     assert answer["Status"] == "FAILED"
-    assert f"2 or more log streams of group {leftovers.TRANSFORM_GROUP} are left" in answer["Reason"]
+    assert f"2 or more log streams of group {TRANSFORM_GROUP} are left" in answer["Reason"]
     assert "delete the stack again" in answer["Reason"]
     assert ask("Delete", going, PipelineName=name)["Reason"] == f"{name}: 2 removed"
 
@@ -299,8 +300,8 @@ def test_job_logs_get_an_end_unless_the_account_has_decided(aws: ClientFactory, 
         found = logs.describe_log_groups(logGroupNamePrefix="/aws/sagemaker/")["logGroups"]
         return {group["logGroupName"]: group.get("retentionInDays") for group in found}
 
-    first, second, _ = leftovers.JOB_LOG_GROUPS
-    for group in set(kept()) & set(leftovers.JOB_LOG_GROUPS):
+    first, second, _ = JOB_LOG_GROUPS
+    for group in set(kept()) & set(JOB_LOG_GROUPS):
         logs.delete_log_group(logGroupName=group)
     with contextlib.suppress(logs.exceptions.ResourceAlreadyExistsException):  # a job of another file has just ended
         logs.create_log_group(logGroupName=first)
