@@ -29,6 +29,7 @@ class Trial:
     job: str
     status: str
     objective: float | None
+    """None where it has none yet, or SageMaker has not used it: a trial that failed may have printed one."""
     hyperparameters: Mapping[str, str]
 
     @property
@@ -70,7 +71,9 @@ def trials(aws: Aws, tuning_job: str) -> tuple[Trial, ...]:
         Trial(
             raw["TrainingJobName"],
             raw["TrainingJobStatus"],
-            raw.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value"),
+            None
+            if raw.get("ObjectiveStatus") == "Failed"
+            else raw.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value"),
             raw.get("TunedHyperParameters", {}),
         )
         for page in pages

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from binventory.core.aws import connect
+from binventory.executions import best_of, trials
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory
 from tests.contract.jobs import BUCKET, IMAGE, archive_members, log_lines, until
@@ -111,6 +113,26 @@ def test_a_trial_that_fails_does_not_reach_the_target(client: ClientFactory) -> 
     job = finished_tuning(client, "broken")
     assert job["HyperParameterTuningJobStatus"] == "Failed"
     assert job["TrainingJobStatusCounters"]["NonRetryableError"] == 2
+
+
+def test_a_trial_that_fails_is_not_the_best(client: ClientFactory, local_aws: LocalAws) -> None:
+    """It has printed the least loss: the report and the screen named its values as the best, which Train never took."""
+    script = """
+        import json, os
+        x = json.loads(os.environ["SM_HPS"])["x"]
+        print(f"validation:loss={-x}", flush=True)
+        if x > 0.5:
+            raise ValueError("no model")
+    """
+    limits = {"MaxNumberOfTrainingJobs": 3, "MaxParallelTrainingJobs": 1}
+    client("sagemaker").create_hyper_parameter_tuning_job(
+        **tuning_request(client, "partly", script, ResourceLimits=limits)
+    )
+    job = finished_tuning(client, "partly")
+    found = trials(connect(local_aws.environment()), "partly")
+    assert "Failed" in {trial.status for trial in found}, "the case must have a trial that fails"
+    best = best_of(found)
+    assert best is not None and best.job == job["BestTrainingJob"]["TrainingJobName"]
 
 
 EPOCHS = """
