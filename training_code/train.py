@@ -124,7 +124,9 @@ class TrainSettings:
         "full only: folder of validation shards (default: the channel)", None, only="full"
     )
     output: Path | None = setting("where to write the model (default: the job's model folder)", None)
-    checkpoints: Path | None = setting("where to keep checkpoints (default: the job's folder)", None)
+    checkpoints: Path | None = setting(
+        "where to keep checkpoints (default: the job's folder; outside a job, OUTPUT.checkpoints)", None
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,13 +205,21 @@ def _prepare(
     precision = MixedPrecision.of(settings.precision, ranks.device)
     fingerprint = _fingerprint(settings, task, ranks, precision.kind)
     ranks.require_same(fingerprint)
-    folder = settings.checkpoints or container.own_checkpoints
+    folder = _checkpoint_folder(settings, container)
     checkpoints = CheckpointFolder(folder, fingerprint, every_seconds=settings.checkpoint_seconds)
     return Fit(
         task.network, optimiser, schedule, fit_settings, train=task.train, validation=task.validation,
         checkpoints=checkpoints, ranks=ranks, stop=stop, watchers=watchers,
         precision=precision, start=task.start,
     )  # fmt: skip
+
+
+def _checkpoint_folder(settings: TrainSettings, container: JobContainer) -> Path:
+    """A person may not write where a job's are: theirs are beside the model, as Embed keeps its finished files."""
+    if settings.checkpoints is None and settings.output is not None and not container.is_job:
+        output = settings.output.absolute()
+        return output.with_name(f"{output.name}.checkpoints")
+    return settings.checkpoints or container.own_checkpoints
 
 
 def _head_task(settings: TrainSettings, container: JobContainer) -> Task:

@@ -340,6 +340,21 @@ def as_trial(base: Path) -> None:
     (config / "hyperparameters.json").write_text('{"_tuning_objective_metric": "validation:loss"}')
 
 
+def test_a_person_continues_beside_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who may not write into /opt/ml had no checkpoint, and two trainings by hand shared one folder."""
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path / "job"))
+    monkeypatch.delenv("TRAINING_JOB_NAME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    flags = [*FLAGS, "--embedding", str(write_embedding(tmp_path / "embedding")), "--output", "model"]
+    for said in (False, True):
+        train.main(flags)
+        assert ("resumed at epoch=" in capsys.readouterr().out) is said
+    assert list((tmp_path / "model.checkpoints").glob("step-*"))
+    assert not (tmp_path / "job").exists()
+
+
 def test_trials_that_share_a_folder_do_not_see_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
