@@ -83,12 +83,9 @@ def refusal(asked: Asked, body: bytes) -> tuple[int, dict[str, str], bytes] | No
     failed = _failure(asked, body)
     if failed is None:
         return None
-    from ministack.app import _routing_params
-    from ministack.core import router
     from ministack.core.iam_actions import access_denied_response
 
-    parameters = _routing_params(asked.method, asked.path, asked.headers, body, dict(asked.query))
-    service = router.detect_service(asked.method, asked.path, dict(asked.headers), parameters)
+    service, _ = _service(asked, body)
     code, message = failed
     status, headers, reply = access_denied_response(
         service, "", "", str(uuid.uuid4()), error_code=code, message=message, headers=dict(asked.headers)
@@ -163,14 +160,19 @@ def _expired(asked: Asked, signed_at: str) -> tuple[str, str] | None:
 
 def _proves_itself(asked: Asked, body: bytes) -> bool:
     """Whether it goes to STS, and calls an operation that AWS's SDKs do not sign."""
+    if asked.path != "/":
+        return False
+    service, parameters = _service(asked, body)
+    return service == "sts" and set(parameters.get("Action", ())) <= _UNSIGNED and "Action" in parameters
+
+
+def _service(asked: Asked, body: bytes) -> tuple[str, Mapping[str, Any]]:
+    """The service that a request goes to, and its parameters."""
     from ministack.app import _routing_params
     from ministack.core import router
 
-    if asked.path != "/":
-        return False
     parameters = _routing_params(asked.method, asked.path, asked.headers, body, dict(asked.query))
-    service = router.detect_service(asked.method, asked.path, dict(asked.headers), parameters)
-    return service == "sts" and set(parameters.get("Action", ())) <= _UNSIGNED and "Action" in parameters
+    return router.detect_service(asked.method, asked.path, dict(asked.headers), parameters), parameters
 
 
 def sign_links() -> None:
