@@ -9,16 +9,14 @@ tests/contract/test_hooks.py fails for one that moved when ministack is upgraded
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 from local_aws.ministack import trust
-from local_aws.ministack.refusals import Answer, before
-from local_aws.ministack.stack_resources import Problem, Properties, json_object, refuse
+from local_aws.ministack.refusals import FUNCTIONS, SCHEDULES, Answer, before_writing
+from local_aws.ministack.stack_resources import Problem, Properties, refuse_invalid
 
-_FUNCTIONS: Final = re.compile(r"/2015-03-31/functions(/[^/]+/configuration)?/?")
-_SCHEDULES: Final = re.compile(r"/schedules/[^/]+")
 _LAMBDA: Final = "The role defined for the function cannot be assumed by Lambda."
 _SCHEDULER: Final = "The execution role you provide must allow AWS EventBridge Scheduler to assume the role."
 
@@ -49,28 +47,18 @@ def require_trusting_roles(*, account: str, region: str) -> None:
     def refuse_schedule(code: str, words: str, status: int) -> Any:
         return scheduler._error(status, "ValidationException" if status == 400 else code, words)
 
-    _check_requests("lambda", _FUNCTIONS, of_function, refuse_function)
-    _check_requests("scheduler", _SCHEDULES, of_schedule, refuse_schedule)
-    _check_stacks("AWS::Lambda::Function", of_function)
-    _check_stacks("AWS::Scheduler::Schedule", of_schedule)
+    _check_requests("lambda", FUNCTIONS, of_function, refuse_function)
+    _check_requests("scheduler", SCHEDULES, of_schedule, refuse_schedule)
+    refuse_invalid("AWS::Lambda::Function", of_function)
+    refuse_invalid("AWS::Scheduler::Schedule", of_schedule)
 
 
 def _check_requests(service: str, paths: re.Pattern[str], problem: Problem, refuse: Callable[..., Answer]) -> None:
-    def refusal(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
-        if method not in {"POST", "PUT"} or not paths.fullmatch(path):
-            return None
+    def refusal(asked: Properties) -> Answer | None:
         try:
-            wrong = problem(json_object(body))
+            wrong = problem(asked)
         except trust.ConditionNotHeldError as error:
             return refuse("NotImplemented", str(error), 501)
         return refuse("", wrong, 400) if wrong else None
 
-    before(service, refusal)
-
-
-def _check_stacks(kind: str, problem: Problem) -> None:
-    def in_words_of_a_stack(properties: Properties) -> str:
-        found = problem(properties)
-        return found and f"{found} (Status Code: 400, HandlerErrorCode: InvalidRequest)"
-
-    refuse(kind, in_words_of_a_stack)
+    before_writing(service, paths, refusal)

@@ -22,8 +22,8 @@ from functools import partial
 from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
-from local_aws.ministack.refusals import Answer, before
-from local_aws.ministack.stack_resources import Properties, around, json_object
+from local_aws.ministack.refusals import SCHEDULES, Answer, before_writing
+from local_aws.ministack.stack_resources import Properties, around
 
 _log = logging.getLogger(__name__)
 _AT: Final = re.compile(r"at\((\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\)")
@@ -38,14 +38,12 @@ def keep_time_zones() -> None:
     scheduler._tick_schedules = partial(_fire_what_is_due, time.time())
     scheduler._SCHEDULE_TICK_INTERVAL = _LOOK_SECONDS
 
-    def refusal(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
-        if method not in {"POST", "PUT"} or not path.startswith("/schedules/"):
-            return None
-        wrong = problem(json_object(body))
+    def refusal(asked: Properties) -> Answer | None:
+        wrong = problem(asked)
         refused: Answer | None = scheduler._error(400, "ValidationException", wrong) if wrong else None
         return refused
 
-    before("scheduler", refusal)
+    before_writing("scheduler", SCHEDULES, refusal)
     around("AWS::Scheduler::Schedule", _with_what_it_drops)
 
 

@@ -7,14 +7,12 @@ ministack is upgraded.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Final
 
-from local_aws.ministack.refusals import Answer, before
-from local_aws.ministack.stack_resources import Properties, json_object, refuse
+from local_aws.ministack.refusals import FUNCTIONS, Answer, before_writing
+from local_aws.ministack.stack_resources import Properties, refuse_invalid
 
-_FUNCTIONS: Final = re.compile(r"/2015-03-31/functions(/[^/]+/configuration)?/?")
 _MOST_BYTES: Final = 4096
 
 
@@ -22,18 +20,12 @@ def refuse_long_variables() -> None:
     """Refuse a function whose variables are longer than 4 KB, by request and in stacks."""
     from ministack.core.responses import error_response_json
 
-    def refusal(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
-        if method not in {"POST", "PUT"} or not _FUNCTIONS.fullmatch(path):
-            return None
-        wrong = _problem(json_object(body))
+    def refusal(asked: Properties) -> Answer | None:
+        wrong = _problem(asked)
         return error_response_json("InvalidParameterValueException", wrong, 400) if wrong else None
 
-    def in_words_of_a_stack(properties: Properties) -> str:
-        found = _problem(properties)
-        return found and f"{found} (Status Code: 400, HandlerErrorCode: InvalidRequest)"
-
-    before("lambda", refusal)
-    refuse("AWS::Lambda::Function", in_words_of_a_stack)
+    before_writing("lambda", FUNCTIONS, refusal)
+    refuse_invalid("AWS::Lambda::Function", _problem)
 
 
 def _problem(asked: Properties) -> str:

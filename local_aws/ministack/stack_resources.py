@@ -34,6 +34,16 @@ def refuse(kind: str, problem: Problem, *verbs: str) -> None:
     around(kind, unless_wrong, *verbs)
 
 
+def refuse_invalid(kind: str, problem: Problem) -> None:
+    """Like `refuse`, with the codes that CloudFormation adds to what a service finds invalid."""
+
+    def in_words_of_a_stack(properties: Properties) -> str:
+        found = problem(properties)
+        return found and f"{found} (Status Code: 400, HandlerErrorCode: InvalidRequest)"
+
+    refuse(kind, in_words_of_a_stack)
+
+
 def resource_types() -> frozenset[str]:
     """The names of all resource types that stacks can have."""
     from ministack.services.cloudformation import provisioners
