@@ -6,6 +6,7 @@ from aws_cdk import Aws
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 
+from stacks.shared import permissions
 from stacks.shared.images import REGISTRY_ACCOUNT
 from stacks.shared.stack import BinventoryStack
 
@@ -36,8 +37,7 @@ def _photos(stack: BinventoryStack) -> iam.PolicyStatement:
     settings = stack.settings
     uris = [settings.data.photos_uri, *settings.batch.photos_uris, settings.data.labels_uri]
     uris.append(settings.training.weights)
-    buckets = sorted({uri.removeprefix("s3://").partition("/")[0] for uri in uris if uri.startswith("s3://")})
-    arns = [f"arn:{Aws.PARTITION}:s3:::{bucket}" for bucket in buckets]
+    arns = sorted({permissions.bucket_arn_and_key(uri)[0] for uri in uris if uri.startswith("s3://")})
     return iam.PolicyStatement(
         sid="Photos",
         actions=["s3:GetObject", "s3:ListBucket"],

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from aws_cdk import Aws
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sns as sns
@@ -69,11 +68,11 @@ class ServingRoles(Construct):
     def _transform(self) -> Iterator[iam.PolicyStatement]:
         prefixes: dict[str, list[str]] = defaultdict(list)
         for uri in self._settings.batch.readable(self._settings.data.photos_uri):
-            bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+            bucket, prefix = permissions.bucket_arn_and_key(uri)
             prefixes[bucket].append(prefix.rstrip("/"))
         for bucket, found in prefixes.items():
             whole = "" in found  # the whole bucket includes the other prefixes
-            yield from permissions.read_objects(f"arn:{Aws.PARTITION}:s3:::{bucket}", *([] if whole else found))
+            yield from permissions.read_objects(bucket, *([] if whole else found))
         yield from self._run_models()
         # Manifests are read from the prefix that answers are written to.
         yield from permissions.read_and_write_objects(self._storage.data_bucket.bucket_arn, BATCH_PREFIX)

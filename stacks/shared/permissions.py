@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from aws_cdk import ArnFormat, Stack
+from aws_cdk import ArnFormat, Aws, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
@@ -38,6 +38,12 @@ def allow(
 ) -> iam.PolicyStatement:
     """An Allow statement."""
     return iam.PolicyStatement(actions=list(actions), resources=list(resources), conditions=conditions)
+
+
+def bucket_arn_and_key(uri: str) -> tuple[str, str]:
+    """ARN of the bucket, and key or prefix, of an s3:// address."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return f"arn:{Aws.PARTITION}:s3:::{bucket}", key
 
 
 def read_objects(bucket_arn: str, *prefixes: str) -> list[iam.PolicyStatement]:

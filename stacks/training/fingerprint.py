@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aws_cdk import Aws, Duration
+from aws_cdk import Duration
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
@@ -62,18 +62,9 @@ class Fingerprint(Construct):
 
 def _list(settings: Settings) -> Iterator[iam.PolicyStatement]:
     """List the prefix of the photos, and labels and weights where they are in S3."""
-    bucket, prefix = _parts(settings.data.photos_uri)
-    yield permissions.list_objects(_arn(bucket), *([prefix.rstrip("/")] if prefix else []))
+    bucket, prefix = permissions.bucket_arn_and_key(settings.data.photos_uri)
+    yield permissions.list_objects(bucket, *([prefix.rstrip("/")] if prefix else []))
     for uri in (settings.data.labels_uri, settings.training.weights):
         if uri.startswith("s3://"):
-            bucket, key = _parts(uri)
-            yield allow(["s3:ListBucket"], [_arn(bucket)], {"StringLike": {"s3:prefix": [f"{key}*"]}})
-
-
-def _parts(uri: str) -> tuple[str, str]:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
-
-
-def _arn(bucket: str) -> str:
-    return f"arn:{Aws.PARTITION}:s3:::{bucket}"
+            bucket, key = permissions.bucket_arn_and_key(uri)
+            yield allow(["s3:ListBucket"], [bucket], {"StringLike": {"s3:prefix": [f"{key}*"]}})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from aws_cdk import Aws, Stack
+from aws_cdk import Stack
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -72,9 +72,9 @@ class PipelineRoles(Construct):
 
     def _ingest(self) -> Iterable[iam.PolicyStatement]:
         data = self._access.settings.data
-        bucket, _, prefix = data.photos_uri.removeprefix("s3://").partition("/")
+        bucket, prefix = permissions.bucket_arn_and_key(data.photos_uri)
         prefixes = [prefix.rstrip("/")] if prefix else []
-        yield from permissions.read_objects(f"arn:{Aws.PARTITION}:s3:::{bucket}", *prefixes)
+        yield from permissions.read_objects(bucket, *prefixes)
         if data.labels_uri != "none":
             yield self._read_object(data.labels_uri)
         own = self._access.data_bucket.bucket_arn
@@ -100,8 +100,7 @@ class PipelineRoles(Construct):
             if access.network:
                 # They come by a channel then, and SageMaker lists what it copies.
                 # https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
-                bucket, _, key = weights.removeprefix("s3://").partition("/")
-                yield self._list_object(f"arn:{Aws.PARTITION}:s3:::{bucket}", key)
+                yield self._list_object(*permissions.bucket_arn_and_key(weights))
         yield from self._any_job("TrainingJobs")
 
     def _evaluate(self) -> Iterable[iam.PolicyStatement]:
@@ -159,4 +158,4 @@ class PipelineRoles(Construct):
         return allow(["s3:ListBucket"], [bucket_arn], {"StringLike": {"s3:prefix": [key]}})
 
     def _read_object(self, uri: str) -> iam.PolicyStatement:
-        return allow(["s3:GetObject"], [f"arn:{Aws.PARTITION}:s3:::{uri.removeprefix('s3://')}"])
+        return allow(["s3:GetObject"], ["/".join(permissions.bucket_arn_and_key(uri))])
