@@ -142,6 +142,9 @@ def _collected(rows: Iterable[_Written]) -> Labels:
         if first.count != label.count:
             detail = f"{place_of[bin_id]} says {first.count}, {row.place} says {label.count}"
             refused.setdefault(bin_id, ("label_conflict", detail))
+        elif label.source == AUDITED:
+            # A person looked, wherever the row stands: an audit is often added to the labels that it confirms.
+            by_id[bin_id] = label
     if not by_id and not refused:
         raise TableError(f"it has no row; {_WANTED}")
     return Labels(

@@ -293,6 +293,13 @@ def test_labels_are_read_as_written() -> None:
     }
 
 
+@pytest.mark.parametrize("rows", ["7,3,list\n7,3,audit\n", "7,3,audit\n7,3,list\n"])
+def test_a_label_that_an_audit_confirms_is_audited(rows: str) -> None:
+    """Ingest refused the photo where its record says otherwise, although a person had counted it."""
+    labels = read_labels(f"image_id,count,label_source\n{rows}".encode(), "x.csv")
+    assert labels.by_id == {"7": Label(3, "audit")} and not labels.refused
+
+
 def test_a_list_of_ids_has_no_counts() -> None:
     expected = {"7": Label(None, "list"), "00008": Label(None, "list")}
     assert read_labels(b"image_id\n7\n00008\n", "x.csv").by_id == expected
