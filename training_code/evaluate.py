@@ -31,6 +31,7 @@ from jobs.container import JobContainer, JobError, checked_output, leave, run_jo
 from jobs.lineage import code_fingerprint, data_fingerprint, require_disjoint
 from jobs.settings import parse_settings, setting
 from modelling.bin_model import ModelCard, load_model
+from modelling.head import CountHead
 from modelling.onnx_export import export_logits
 from modelling.quantisation import Allowance, PrecisionChoice, bf16_as_asked, choose_precision, quantise
 from photo import PhotoError
@@ -105,6 +106,10 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         model, card = load_model(_model_folder(settings.model, folder))
+        if not isinstance(model.head, CountHead):
+            raise JobError(
+                f"--model {settings.model} is a backbone without a head, as Embed writes it: train one first"
+            )
         _require_as_trained(card, splits)
         export_logits(model, folder / "fp32.onnx")
         del model

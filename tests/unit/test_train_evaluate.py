@@ -628,6 +628,16 @@ def test_a_model_that_is_none_is_named(world: Path, tmp_path: Path) -> None:
         run(world, tmp_path / "out", model=tmp_path)
 
 
+def test_a_part_of_a_model_is_named(world: Path, tmp_path: Path) -> None:
+    """What a trial of a search saves, and what Embed writes; both have a model.json."""
+    flags = ["--backbone", "small", "--embedding", str(world / "embedding"), "--epochs", "1", "--artefact", "head"]
+    train.main([*flags, "--output", str(tmp_path / "head")])
+    with pytest.raises(JobError, match=r"holds a head without its backbone, .* take the model of the step Train"):
+        run(world, tmp_path / "out", model=tmp_path / "head")
+    with pytest.raises(JobError, match=r"--model .*backbone is a backbone without a head, as Embed writes it"):
+        run(world, tmp_path / "out", model=world / "embedding" / "backbone")
+
+
 def test_an_empty_test_split_is_named(world: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(JobError, match=r"--test: .*holds no \.tar shard"):

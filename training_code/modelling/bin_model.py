@@ -118,6 +118,11 @@ def load_model(folder: Path) -> tuple[BinModel, ModelCard]:
     """The model that `save_model` wrote, in evaluation mode. Raises JobError for anything else."""
     card = read_card(folder / _CARD)
     tensors = _read_tensors(folder, card)
+    if not any(name.startswith("backbone.") for name in tensors):
+        raise JobError(
+            "model.safetensors holds a head without its backbone, as a trial of a search saves it: take the model of "
+            "the step Train, or train with --artefact model"
+        )
     backbone = empty_backbone(card.backbone, card.features)
     model = BinModel(backbone, _head_for(tensors, card, backbone.width), card.preprocessing)
     try:
