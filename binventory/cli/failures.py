@@ -23,8 +23,11 @@ _NOT_TAKEN = frozenset(
 )  # fmt: skip
 """Codes of credentials that have expired, or that AWS does not know."""
 _TOO_OFTEN = frozenset(
-    {"Throttling", "ThrottlingException", "RequestLimitExceeded", "SlowDown", "TooManyRequestsException"}
-)
+    {
+        "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "RequestThrottledException",
+        "RequestLimitExceeded", "SlowDown", "TooManyRequestsException", "PriorRequestNotComplete",
+    }
+)  # fmt: skip
 _MAKE_ROOM = "make room on that disk, or name a place on another one, and run the command again"
 
 
@@ -66,6 +69,12 @@ def _of_aws(error: Exception) -> Problem | None:
     if isinstance(error, botocore.ClientError):
         said = error.response.get("Error", {})
         code = str(said.get("Code", ""))
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500 and code not in _TOO_OFTEN:
+            return Problem(
+                f"AWS failed at {error.operation_name}",
+                f"{code}: {said.get('Message', error)}",
+                "run the same command again in a minute; https://health.aws.amazon.com says whether the service is down",
+            )
         return Problem(
             f"AWS refused {error.operation_name}",
             f"{code}: {said.get('Message', error)}",

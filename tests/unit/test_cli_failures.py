@@ -115,7 +115,8 @@ def test_what_an_error_of_the_disk_says(error: Exception, code: Exit, said: str)
         ("UnrecognizedClientException", Exit.NOT_READY, "sign in again"),
         ("SignatureDoesNotMatch", Exit.NOT_READY, "export keys that AWS knows"),
         ("RequestTimeTooSkewed", Exit.FAILED, "set the clock"),
-        ("ThrottlingException", Exit.FAILED, "in a minute"),
+        ("ThrottlingException", Exit.FAILED, "asked too often"),
+        ("RequestThrottledException", Exit.FAILED, "asked too often"),
         ("ResourceLimitExceeded", Exit.FAILED, "a higher quota"),
         ("AccessDeniedException", Exit.FAILED, "check that these credentials may do this"),
     ],
@@ -130,6 +131,20 @@ def test_the_cure_of_what_aws_refuses_fits_its_reason(
         assert run(["watch"]) == code
     what, why, do = three_lines(capsys).splitlines()
     assert what == "AWS refused ListPipelineExecutions." and why == f"Why: {answer}: this is why" and cure in do
+
+
+@pytest.mark.parametrize(("answer", "status"), [("InternalFailure", 500), ("ServiceUnavailable", 503), ("503", 503)])
+def test_an_error_of_awss_own_is_no_question_of_permissions(
+    answer: str, status: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = Aws(boto3.Session("key", "secret", region_name="us-east-1"))
+    monkeypatch.setattr("binventory.cli.watch.connect", lambda environment: aws)
+    with Stubber(aws.client("sagemaker")) as stub:
+        stub.add_client_error("list_pipeline_executions", answer, "this is why", http_status_code=status)
+        assert run(["watch"]) == Exit.FAILED
+    what, why, do = three_lines(capsys).splitlines()
+    assert what == "AWS failed at ListPipelineExecutions." and why == f"Why: {answer}: this is why"
+    assert "run the same command again" in do and "health.aws.amazon.com" in do
 
 
 def test_a_ledger_that_another_program_has_open_is_not_called_a_full_disk(tmp_path: Path) -> None:
