@@ -1,9 +1,9 @@
 """Promotion and the endpoint's guards: the one function that changes the serving stack.
 
 It compares what should serve (promotion/decision.py) with what does, acts if the stack is free, and ends. It never
-waits: EventBridge calls it again whenever the stack or the endpoint settles, a model package changes or a budget alert
-comes, and by a schedule. An event is only a hint. Called twice, or twice at once, it acts once: of two updates
-CloudFormation takes one.
+waits for the stack: EventBridge calls it again whenever the stack or the endpoint settles, a model package changes or a
+budget alert comes, and by a schedule. An event is only a hint. Called twice, it acts once; calls at once take turns
+(promotion/turns.py). A `cdk deploy` may begin at any time: of two updates CloudFormation takes one.
 
 The event `{"endpoint": "on" | "off", "by": who}` also requests to turn the endpoint on or off; the command line and the
 serving hours send it. The serving hours add `at`, the time that the schedule names: EventBridge delivers at least once,
@@ -33,6 +33,7 @@ from promotion.serving_stack import (
     StackBusyError,
     find_endpoint,
 )
+from promotion.turns import turn
 from stacks.environments import ReconcileEnvironment
 from stacks.names import ENDPOINT_STATE, MODEL_DIGEST, MODEL_PACKAGE_ARN, version_of
 
@@ -44,7 +45,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     progress, `held` where the endpoint is kept off or the stack accepts no update, and otherwise `left`.
 
     Raises:
-        VariableError, ValueError, botocore.exceptions.ClientError: requests are kept; Lambda tries
+        VariableError, ValueError, TurnError, botocore.exceptions.ClientError: requests are kept; Lambda tries
             again, and so does the next event.
     """
     variables = read_environment(ReconcileEnvironment)
@@ -57,7 +58,8 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     report = FunctionReport("held", "the comparison failed")
     try:
         # First the endpoint, which bills without end; then the executions, which end by themselves.
-        report = _Comparison(variables, memory, spent).run(event, requested)
+        with turn(variables.memory_bucket):
+            report = _Comparison(variables, memory, spent).run(event, requested)
     finally:
         if spent:
             stopped = stop_running(variables.pipelines)
@@ -97,7 +99,7 @@ class _Comparison:
         found = find_endpoint(self._variables.endpoint)
         stands = standing(self._serving, stack, found)
         if stands.difference and self._serving.look() != stack:
-            # A simultaneous call has begun an update: what differs may be of the update, and no rollout was undone.
+            # A `cdk deploy` has begun an update: what differs may be of the update, and no rollout was undone.
             return FunctionReport("busy", f"stack {self._serving.name} has begun an update: its end calls again")
         decided = self._memory.decided(stack.id)
         messages = Notices(self._variables.alerts_topic, set(decided.sent))
@@ -112,10 +114,8 @@ class _Comparison:
             for key, why in self._memory.unreadable.items()
         )
         if requested and requested.key not in {request.key for request in waiting}:
-            # A simultaneous call has decided it; this caller gets the answer too.
+            # A call before this one's turn has decided it; this caller gets the answer too.
             waiting.append(requested)
-        # Read after the requests: a simultaneous call stores what it has decided before it deletes the requests.
-        decided = replace(self._memory.decided(stack.id), sent=decided.sent)
         # Requests for an earlier stack, since deleted, do not count, nor do those that a later one has overtaken.
         current = [request for request in waiting if request.at >= stack.created and request.follows(decided.switched)]
         decision = decide(

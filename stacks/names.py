@@ -60,6 +60,8 @@ MODEL_PACKAGE_ARN: Final = "ModelPackageArn"
 ENDPOINT_STATE: Final = "EndpointState"
 MODEL_DIGEST: Final = "ModelDigest"
 """Parameters of the serving stack: the package to serve, `on` or `off`, and the digest of the package's archive."""
+RECONCILE_SECONDS: Final = 120
+"""After these Lambda ends a call of the function that changes the serving stack."""
 SERVING_RESOURCE_TYPES: Final = (
     "AWS::ApplicationAutoScaling::ScalableTarget",
     "AWS::ApplicationAutoScaling::ScalingPolicy",

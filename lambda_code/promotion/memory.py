@@ -121,7 +121,7 @@ class Memory:
         try:
             text = read_object(f"s3://{self.bucket}/{key}")
         except ClientError as error:
-            # Another call has decided it meanwhile.
+            # Nothing was decided yet, or a person has deleted it since it was listed.
             if error.response["Error"]["Code"] == "NoSuchKey":
                 return None
             raise

@@ -16,7 +16,7 @@ from aws_cdk.aws_scheduler import ContextAttribute
 from constructs import Construct
 
 from stacks.environments import ReconcileEnvironment
-from stacks.names import pipeline_names
+from stacks.names import RECONCILE_SECONDS, pipeline_names
 from stacks.serving.endpoint import VARIANT
 from stacks.serving.update_role import ServingUpdateRole
 from stacks.settings.money import ServingHours
@@ -82,7 +82,7 @@ class Reconcile(Construct):
             stack=self._stack,
             module="reconcile",
             purpose="makes the endpoint serve what should serve",
-            timeout=Duration.minutes(2),
+            timeout=Duration.seconds(RECONCILE_SECONDS),
             statements=self._statements(memory, alerts),
             environment=ReconcileEnvironment(
                 account=self._stack.account,

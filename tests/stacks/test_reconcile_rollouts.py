@@ -237,6 +237,31 @@ class TestTwoAtOnce:
         with pytest.raises(StackBusyError, match="IN_PROGRESS"):
             ServingStack(one.stack_name, UPDATE_ROLE).change({"EndpointState": "off"})
 
+    @pytest.mark.parametrize("serves", [True, False], ids=["on", "off"])
+    def test_a_request_that_comes_while_another_call_promotes_is_decided_after_it(
+        self, made: Made, monkeypatch: pytest.MonkeyPatch, serves: bool
+    ) -> None:
+        one = made()
+        if serves:
+            one.approved()
+            one.settle()
+        newest = one.approved()
+        asks = threading.Thread(target=one.compare, kwargs={"endpoint": "off", "by": "Jo"})
+
+        def decide_and_be_asked(facts: ServingFacts) -> ServingDecision:
+            monkeypatch.setattr(reconcile, "decide", decide)
+            decision = decide(facts)
+            asks.start()
+            until(one.waiting)
+            asks.join(timeout=2)
+            return decision
+
+        monkeypatch.setattr(reconcile, "decide", decide_and_be_asked)
+        assert one.compare()["outcome"] == ("promoting" if serves else "turned on")
+        asks.join()
+        one.settle()
+        assert (one.asked, one.waiting()) == ((newest, "off"), 0)
+
     def test_who_asks_gets_the_answer_even_if_another_call_has_decided_the_request(
         self, made: Made, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -255,7 +280,7 @@ class TestTwoAtOnce:
         assert answer["outcome"] == "held" and "200%" in answer["reason"]
 
 
-def test_an_update_that_begins_while_another_call_compares_is_no_undone_rollout(
+def test_an_update_that_begins_during_a_comparison_is_no_undone_rollout(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = made()
@@ -268,7 +293,7 @@ def test_an_update_that_begins_while_another_call_compares_is_no_undone_rollout(
         found = find_endpoint(name)
         monkeypatch.setattr(reconcile, "find_endpoint", find_endpoint)
         one.judge(better)
-        assert one.compare()["outcome"] == "promoting"
+        one.change(ModelPackageArn=better)
         until(lambda: ServingStack(one.stack_name).configuration() != before)
         return found
 
@@ -280,7 +305,7 @@ def test_an_update_that_begins_while_another_call_compares_is_no_undone_rollout(
     assert one.settle()["outcome"] == "left" and one.serves() == better
 
 
-def test_an_update_that_begins_while_another_call_cleans_up_can_be_rolled_back(
+def test_an_update_that_begins_during_a_clean_up_can_be_rolled_back(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """During a rollout the stack no longer has the configuration that the endpoint runs, and its rollback needs it."""
@@ -293,12 +318,13 @@ def test_an_update_that_begins_while_another_call_cleans_up_can_be_rolled_back(
     def decide_and_be_overtaken(facts: ServingFacts) -> ServingDecision:
         monkeypatch.setattr(reconcile, "decide", decide)
         one.judge(bad)
-        assert one.compare()["outcome"] == "promoting"
+        one.change(ModelPackageArn=bad)
         until(lambda: ServingStack(one.stack_name).configuration() != before)
         return decide(facts)
 
     monkeypatch.setattr(reconcile, "decide", decide_and_be_overtaken)
     assert one.compare(detail={})["outcome"] == "left"
     assert one.settled() == "UPDATE_ROLLBACK_COMPLETE"
+    assert one.serves() == good
     one.settle()
     assert one.status_of(bad)[0] == "Rejected" and one.serves() == good
