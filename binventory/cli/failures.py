@@ -73,7 +73,7 @@ def _of_aws(error: Exception) -> Problem | None:
             return Problem(
                 f"AWS failed at {error.operation_name}",
                 f"{code}: {said.get('Message', error)}",
-                "run the same command again in a minute; https://health.aws.amazon.com says whether the service is down",
+                "run the same command again in a minute; https://health.aws.amazon.com says if the service is down",
             )
         return Problem(
             f"AWS refused {error.operation_name}",

@@ -84,8 +84,9 @@ def failed_rollout(of: ServingStack, package: Package) -> StackUpdate | None:
 def delete_replaced(of: ServingStack, seen: Stack | None = None) -> int:
     """Deletes models and configurations that the stack had and no longer has; returns their number.
 
-    Call it only while the endpoint serves what the stack asks for, or does not exist. A `cdk deploy` may begin an update
-    meanwhile: the stack then no longer has what its endpoint runs and what a rollback needs, and nothing is deleted.
+    Call it only while the endpoint serves what the stack asks for, or does not exist. A `cdk deploy` may begin an
+    update meanwhile: the stack then no longer has what its endpoint runs and what a rollback needs, and nothing is
+    deleted.
 
     Args:
         seen: the stack when it was compared; None for one that is deleted, to which nothing more happens.
