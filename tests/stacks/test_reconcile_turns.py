@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -17,14 +18,14 @@ KEY = "endpoint/turn.json"
 
 
 @pytest.fixture
-def s3(aws: ClientFactory) -> ClientFactory:
+def s3(aws: ClientFactory) -> Any:
     client = aws("s3")
     client.create_bucket(Bucket=BUCKET)
     client.delete_object(Bucket=BUCKET, Key=KEY)
     return client
 
 
-def test_no_two_have_their_turn_at_once(s3: ClientFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_two_have_their_turn_at_once(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "_PAUSE_SECONDS", 0.01)
     inside: list[int] = []
     most: list[int] = []
@@ -47,7 +48,7 @@ def test_no_two_have_their_turn_at_once(s3: ClientFactory, monkeypatch: pytest.M
 
 
 def test_one_that_waits_too_long_says_so_and_leaves_the_turn_to_its_owner(
-    s3: ClientFactory, monkeypatch: pytest.MonkeyPatch
+    s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(turns, "WAIT_SECONDS", 0.5)
     with turn(BUCKET):
@@ -56,14 +57,14 @@ def test_one_that_waits_too_long_says_so_and_leaves_the_turn_to_its_owner(
         assert s3.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 1
 
 
-def test_an_error_ends_the_turn(s3: ClientFactory) -> None:
+def test_an_error_ends_the_turn(s3: Any) -> None:
     with pytest.raises(ZeroDivisionError), turn(BUCKET):
         _ = 1 / 0
     assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET)
 
 
 @pytest.mark.parametrize("left", [json.dumps({"until": 1.0}), "{}", "[]", "not JSON", '{"until": "soon"}'])
-def test_what_a_call_that_was_ended_has_left_is_taken_over(s3: ClientFactory, left: str) -> None:
+def test_what_a_call_that_was_ended_has_left_is_taken_over(s3: Any, left: str) -> None:
     s3.put_object(Bucket=BUCKET, Key=KEY, Body=left.encode())
     begun = time.monotonic()
     with turn(BUCKET):
