@@ -15,6 +15,7 @@ from typing import Final
 
 from botocore.exceptions import ClientError
 
+from binventory.core.contents import whole
 from functions.aws import client
 from promotion.memory import PREFIX
 from stacks.names import RECONCILE_SECONDS
@@ -61,7 +62,7 @@ def _take(bucket: str) -> bool:
             if error.response["Error"]["Code"] not in _TAKEN:
                 raise
             found = s3.get_object(Bucket=bucket, Key=_TURN)
-            if _until(found["Body"].read()) > time.time():
+            if _until(whole(found, f"s3://{bucket}/{_TURN}")) > time.time():
                 return False
             _put(bucket, IfMatch=found["ETag"])
     except ClientError as error:
