@@ -15,8 +15,7 @@ from typing import Final
 
 from botocore.exceptions import ClientError
 
-from binventory.core.contents import whole
-from functions.aws import client
+from functions.aws import client, read_object
 from promotion.memory import PREFIX
 from stacks.names import RECONCILE_SECONDS
 
@@ -24,7 +23,7 @@ _TURN: Final = f"{PREFIX}/turn.json"
 _PAUSE_SECONDS: Final = 0.2
 WAIT_SECONDS: Final = 30.0
 """Less than the 60 seconds for which the command line waits for an answer, and a comparison takes one or two."""
-_TAKEN: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"})
+_TAKEN: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "404"})
 """S3's codes where another call was first: it has its turn, or has just ended it."""
 
 
@@ -54,17 +53,17 @@ def turn(bucket: str) -> Iterator[None]:
 
 def _take(bucket: str) -> bool:
     """Whether this call has its turn now. S3 creates the object, or replaces one whose time is over, for one call."""
-    s3 = client("s3")
     try:
         try:
             _put(bucket, IfNoneMatch="*")
         except ClientError as error:
             if error.response["Error"]["Code"] not in _TAKEN:
                 raise
-            found = s3.get_object(Bucket=bucket, Key=_TURN)
-            if _until(whole(found, f"s3://{bucket}/{_TURN}")) > time.time():
+            # Looked at before it is read: if another call replaces it meanwhile, this one's condition fails.
+            tag = client("s3").head_object(Bucket=bucket, Key=_TURN)["ETag"]
+            if _until(read_object(f"s3://{bucket}/{_TURN}")) > time.time():
                 return False
-            _put(bucket, IfMatch=found["ETag"])
+            _put(bucket, IfMatch=tag)
     except ClientError as error:
         if error.response["Error"]["Code"] not in _TAKEN:
             raise
