@@ -32,8 +32,8 @@ class PipelineContext:
     model_bucket: str
     code_uri: str
     """S3 address of the source archive."""
-    code_key: str
-    """Its object's key."""
+    code_file: str
+    """Its name in the channel that brings it: the last part of its key."""
     code_hash: str
     fingerprint_function: str
     """ARN of the function that lists what an execution reads."""

@@ -50,7 +50,7 @@ class ScriptJob:
         return {
             **self._hyperparameters(context),
             "sagemaker_program": json.dumps(f"{self.script}.py"),
-            "sagemaker_submit_directory": json.dumps(f"{_CODE_CHANNEL}/{context.code_key}")
+            "sagemaker_submit_directory": json.dumps(f"{_CODE_CHANNEL}/{context.code_file}")
             if context.security.network
             else f'"{context.code_uri}"',
             "sagemaker_region": json.dumps(context.settings.region),

@@ -13,6 +13,7 @@ ACCEPTED_WILDCARDS = {
     r".*[}>]/\*": "Objects of a whole bucket of ours: the bucket is named, keys are made at run time.",
     r".*/(executions|checkpoints|capture|batch|async|endpoint|bin-images|metadata)/\*": "Objects under one prefix.",
     r".*/executions/\*/[\w-]+(/[\w-]+)*/\*": "What one step writes: SageMaker numbers the executions.",
+    r".*/[a-z0-9-]+/\*\.gz": "All versions of the code of this environment: its folder is named.",
     r".*/executions/(listings|seals)/\*": "Listings are named after their contents, seals after addresses.",
     r".*/executions/\*/ingest/\*/digests\.json": "The lists of shards: SageMaker numbers the executions.",
     r".*/(executions|checkpoints)/ec2-\*/\*": "The command line numbers the runs on EC2.",

@@ -25,6 +25,11 @@ _RETENTION: dict[Retention, logs.RetentionDays] = {
 }
 
 
+def asset_folder(settings: Settings) -> str:
+    """Folder of an environment's assets in the bootstrap's bucket, which other systems use too: `binventory-dev/`."""
+    return f"{settings.prefix}/"
+
+
 class BinventoryStack(Stack):
     """A stack named after its environment and role, with the tags on itself and on everything in it."""
 
@@ -48,7 +53,9 @@ class BinventoryStack(Stack):
             termination_protection=settings.security.termination_protection,
             # The CDK CLI checks the version of the bootstrap stack. A rule in the template would check it again at
             # every update, and then the functions that update a stack must read the bootstrap's parameter.
-            synthesizer=DefaultStackSynthesizer(generate_bootstrap_version_rule=False),
+            synthesizer=DefaultStackSynthesizer(
+                bucket_prefix=asset_folder(settings), generate_bootstrap_version_rule=False
+            ),
         )
         self.settings = settings
         self.keys = keys

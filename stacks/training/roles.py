@@ -22,6 +22,7 @@ from stacks.settings import Settings
 from stacks.shared import permissions
 from stacks.shared.job_network import JobNetwork
 from stacks.shared.permissions import allow
+from stacks.shared.stack import asset_folder
 from stacks.storage.buckets import CHECKPOINTS_PREFIX, EXECUTIONS_PREFIX
 
 
@@ -114,9 +115,10 @@ class PipelineRoles(Construct):
         yield from self._any_job("ProcessingJobs")
 
     def _any_job(self, log_kind: str) -> Iterable[iam.PolicyStatement]:
-        code = self._access.code
-        yield allow(["s3:GetObject"], [code.bucket.arn_for_objects(code.s3_object_key)])
-        yield self._list_object(code.bucket.bucket_arn, code.s3_object_key)
+        # Also those of earlier versions: an execution, or a job that waits for spot capacity, may outlast a deployment.
+        bucket, archives = self._access.code.bucket, f"{asset_folder(self._access.settings)}*.gz"
+        yield allow(["s3:GetObject"], [bucket.arn_for_objects(archives)])
+        yield self._list_object(bucket.bucket_arn, archives)
         yield from permissions.pull_training_image(self._stack)
         yield from permissions.join_network(self._stack, self._access.network)
         yield from permissions.use_key(self._access.data_key)

@@ -98,7 +98,7 @@ class TrainingStack(BinventoryStack):
             data_bucket=storage.data_bucket.bucket_name,
             model_bucket=storage.model_bucket.bucket_name,
             code_uri=code.s3_object_url,
-            code_key=code.s3_object_key,
+            code_file=code.s3_object_key.rpartition("/")[2],
             code_hash=code_hash,
             fingerprint_function=fingerprint.function.function_arn,
             serving_image=self.serving_image.image_uri,

@@ -109,6 +109,26 @@ def test_jobs_write_their_own_results_and_nothing_that_another_step_made() -> No
         assert deleted == ({"checkpoints/*/step-*"} if role == "RolesTrainingPolicy" else set()), role
 
 
+def test_jobs_may_read_the_code_of_an_earlier_version_and_no_asset_of_another_system() -> None:
+    """An execution names the code that it began with, and a deployment may come before its next step."""
+    roles = Deployment(templates("dev")).roles()
+    jobs = {name: roles[f"Training.{name}"] for name in roles_of_jobs()}
+    bucket, earlier = "arn:aws:s3:::cdk-hnb659fds-assets-123456789012-us-east-1", f"{64 * 'a'}.gz"
+    for name, held in jobs.items():
+        own = f"binventory-dev/{earlier}"
+        assert allows(held, Request("s3:GetObject", f"{bucket}/{own}")), name
+        assert allows(held, Request("s3:ListBucket", bucket, (("s3:prefix", own),))), name
+        for other in (earlier, f"binventory-prod/{earlier}", f"others/{earlier}", "binventory-dev/template.json"):
+            assert not allows(held, Request("s3:GetObject", f"{bucket}/{other}")), (name, other)
+            assert not allows(held, Request("s3:ListBucket", bucket, (("s3:prefix", other),))), (name, other)
+
+
+def roles_of_jobs() -> set[str]:
+    """Logical ids of the roles that run the training code."""
+    names = resources(templates("dev")["Training"], "AWS::IAM::Role")
+    return {name for name in names if re.match("Roles(Ingest|Training|Evaluate)", name)}
+
+
 def test_no_job_writes_what_was_sealed_and_no_machine_what_an_execution_made() -> None:
     """Ingest may write below every execution, so what it left is recorded where it may not."""
     roles = Deployment(synthesize(changed(load("dev"), "ec2", enabled=True))).roles()
