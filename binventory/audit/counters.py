@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from binventory.client import CountError, Queue, count_queued
 from binventory.client.counting import MAX_REQUEST_BYTES, TRANSPORT, answer_to, is_too_large, may_pass
-from binventory.core.aws import Aws, error_code, error_message
+from binventory.core.aws import DENIED, Aws, error_code, error_message
 from binventory.core.errors import Exit, Problem
 from binventory.core.remains import Remains
 from binventory.serving import is_absent
@@ -231,6 +231,12 @@ def _unanswered(endpoint: str, error: ClientError) -> Problem:
             "it is off, no model has been approved yet, or --endpoint names no endpoint of this account and region",
             "turn it on: binventory endpoint on, with the --env of this audit; or audit by transform jobs: --batch",
             code=Exit.NOT_READY,
+        )
+    if error_code(error) in DENIED:
+        return Problem(
+            f"These credentials may not ask the endpoint {endpoint}",
+            error_message(error),
+            "allow them sagemaker:InvokeEndpoint, then run the same command again: it continues where it stopped",
         )
     return _stopped(endpoint, error_message(error))
 

@@ -7,8 +7,10 @@ import io
 import json
 from pathlib import Path
 
+import boto3
 import httpx
 import pytest
+from botocore.stub import Stubber
 
 from binventory.audit import job
 from binventory.audit.counters import EndpointCounter, Pace, PhotoRefusedError, parse_probabilities
@@ -246,6 +248,17 @@ def test_a_container_that_fails_is_no_refusal_of_the_photo(status: int) -> None:
         with pytest.raises(Problem, match="stopped answering") as stopped:
             EndpointCounter(found.aws, "e", Pace(None), patience=0).probabilities("1", photo_bytes(60))
         assert "no answer" in stopped.value.why and len(found.photos) == 5
+
+
+def test_credentials_that_may_not_ask_the_endpoint_are_no_endpoint_that_stopped() -> None:
+    aws = Aws(boto3.Session("key", "secret", region_name="us-east-1"))
+    with Stubber(aws.client("sagemaker-runtime")) as stub:
+        stub.add_client_error(
+            "invoke_endpoint", "AccessDeniedException", "User jo is not authorized", http_status_code=403
+        )
+        with pytest.raises(Problem, match="These credentials may not ask the endpoint e") as refused:
+            EndpointCounter(aws, "e", Pace(None)).probabilities("1", photo_bytes(60))
+    assert "User jo" in refused.value.why and "sagemaker:InvokeEndpoint" in refused.value.cure
 
 
 @pytest.mark.parametrize("body", [b"[]", b'{"probabilities": {"1": 0.5, "2": 0.9}}', b'{"probabilities": {}}', b"x"])
