@@ -53,12 +53,13 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     requested = None
     if "endpoint" in event:
         requested = memory.add(event["endpoint"], event.get("by", "a person"), event.get("at", ""))
-    spent = _spent(variables)
-    stopped = 0
+    spent, stopped = "", 0
     report = FunctionReport("held", "the comparison failed")
     try:
         # First the endpoint, which bills without end; then the executions, which end by themselves.
         with turn(variables.memory_bucket):
+            # In its turn: what was spent while it waited counts.
+            spent = _spent(variables)
             report = _Comparison(variables, memory, spent).run(event, requested)
     finally:
         if spent:

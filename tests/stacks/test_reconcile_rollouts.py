@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 import pytest
 
@@ -11,6 +12,7 @@ import reconcile
 from promotion.decision import ServingDecision, ServingFacts, decide
 from promotion.memory import Memory, SwitchRequest
 from promotion.serving_stack import ServedEndpoint, ServingStack, StackBusyError, find_endpoint
+from promotion.turns import turn
 from stacks.names import command_of
 from tests.contract.conftest import UPDATE_ROLE
 from tests.contract.jobs import until
@@ -261,6 +263,23 @@ class TestTwoAtOnce:
         asks.join()
         one.settle()
         assert (one.asked, one.waiting()) == ((newest, "off"), 0)
+
+    def test_what_is_spent_while_a_call_waits_for_its_turn_counts(self, made: Made) -> None:
+        one = made()
+        one.approved()
+        one.settle()
+        one.compare(endpoint="off")
+        one.settle()
+        answers: list[dict[str, str]] = []
+        asks = threading.Thread(target=lambda: answers.append(one.compare(endpoint="on", by="Jo")))
+        with turn(one.name):
+            asks.start()
+            until(one.waiting)
+            time.sleep(0.5)
+            one.spend(LIMIT * 2)
+        asks.join()
+        assert answers[0]["outcome"] == "held" and "200%" in answers[0]["reason"]
+        assert one.asked[1] == "off"
 
     def test_who_asks_gets_the_answer_even_if_another_call_has_decided_the_request(
         self, made: Made, monkeypatch: pytest.MonkeyPatch
