@@ -19,6 +19,7 @@ from ingestion.job import ingest
 from ingestion.report import merge
 from ingestion.run import NO_LABELS, NO_LISTING, IngestError, IngestSettings, JobMachine
 from ingestion.work import WorkLimits
+from ingestion.workers import WorkError
 from jobs.container import checked_output, leave, run_job
 from jobs.settings import parse_settings, setting
 from serving.cores import usable_cpus
@@ -95,7 +96,8 @@ def main(arguments: list[str] | None = None) -> None:
     machine = JobMachine.read(flags.resource_config)
     job_config = flags.resource_config.with_name("processingjobconfig.json")
     destination = Destination.read(job_config, shared=machine.count > 1)
-    run_until_interrupted(ingest(settings, machine, output, limits=limits, destination=destination))
+    work = ingest(settings, machine, output, limits=limits, destination=destination)
+    run_until_interrupted(work, stopped=(WorkError,))
 
 
 def launch(arguments: list[str]) -> int:

@@ -11,7 +11,10 @@ import textwrap
 import threading
 from pathlib import Path
 
+import pytest
+
 from ingestion.interruption import run_until_interrupted
+from ingestion.workers import WorkError
 
 
 def test_a_second_ctrl_c_interrupts_nothing_of_the_end(repository: Path) -> None:
@@ -47,6 +50,17 @@ def test_a_second_ctrl_c_interrupts_nothing_of_the_end(repository: Path) -> None
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "the work has ended\nthe process has ended\n"), done.stderr
+
+
+def test_a_worker_that_says_first_that_it_was_interrupted_changes_nothing() -> None:
+    """A terminal sends Ctrl-C to every process, and the work may end with the worker's error before it is cancelled."""
+
+    async def work() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        raise WorkError("a worker process was interrupted")
+
+    with pytest.raises(KeyboardInterrupt):
+        run_until_interrupted(work(), stopped=(WorkError,))
 
 
 async def answer() -> int:

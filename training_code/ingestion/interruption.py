@@ -11,13 +11,18 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def run_until_interrupted(work: Coroutine[None, None, T]) -> T:
+def run_until_interrupted(work: Coroutine[None, None, T], *, stopped: tuple[type[Exception], ...] = ()) -> T:
     """Run the work; the first Ctrl-C cancels it, and further ones are ignored until the process has ended.
 
     asyncio raises KeyboardInterrupt at the second, wherever the process is. In the middle of telling its workers to end
     it would wait for them forever. Raises KeyboardInterrupt when work that was interrupted has ended.
+
+    Args:
+        stopped: errors with which interrupted work may end too. A terminal interrupts the workers as well, and one of
+            them may say so before the work is cancelled.
     """
     interrupted = False
+    ends: tuple[type[BaseException], ...] = (asyncio.CancelledError, *stopped)
 
     async def cancellable() -> T:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -39,7 +44,7 @@ def run_until_interrupted(work: Coroutine[None, None, T]) -> T:
 
     try:
         return asyncio.run(cancellable())
-    except asyncio.CancelledError:
+    except ends:
         if interrupted:
             raise KeyboardInterrupt from None
         raise
