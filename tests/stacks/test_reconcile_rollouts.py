@@ -299,21 +299,27 @@ class TestTwoAtOnce:
         assert answer["outcome"] == "held" and "200%" in answer["reason"]
 
 
+def deploy(package: str, one: Environment) -> None:
+    """A person's update of the stack with an approved package, until it has replaced the endpoint's configuration."""
+    stack = ServingStack(one.stack_name)
+    before = stack.configuration()
+    one.judge(package)
+    one.change(ModelPackageArn=package)
+    until(lambda: stack.configuration() != before)
+
+
 def test_an_update_that_begins_during_a_comparison_is_no_undone_rollout(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = made()
     good = one.approved()
     one.settle()
-    before = ServingStack(one.stack_name).configuration()
     better = one.register(held=True)
 
     def look_and_be_overtaken(name: str) -> ServedEndpoint | None:
         found = find_endpoint(name)
         monkeypatch.setattr(reconcile, "find_endpoint", find_endpoint)
-        one.judge(better)
-        one.change(ModelPackageArn=better)
-        until(lambda: ServingStack(one.stack_name).configuration() != before)
+        deploy(better, one)
         return found
 
     monkeypatch.setattr(reconcile, "find_endpoint", look_and_be_overtaken)
@@ -331,14 +337,11 @@ def test_an_update_that_begins_during_a_clean_up_can_be_rolled_back(
     one = made()
     good = one.approved()
     one.settle()
-    before = ServingStack(one.stack_name).configuration()
     bad = one.register(crash=True)
 
     def decide_and_be_overtaken(facts: ServingFacts) -> ServingDecision:
         monkeypatch.setattr(reconcile, "decide", decide)
-        one.judge(bad)
-        one.change(ModelPackageArn=bad)
-        until(lambda: ServingStack(one.stack_name).configuration() != before)
+        deploy(bad, one)
         return decide(facts)
 
     monkeypatch.setattr(reconcile, "decide", decide_and_be_overtaken)
