@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -48,6 +50,7 @@ CREATE TABLE IF NOT EXISTS lines (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS model (document TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS runs (began TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS name (audit TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS by_rank ON bins (state, recorded_probability, image_id);
 """
 
@@ -156,10 +159,12 @@ class AuditDatabase:
                 self._connection.execute("DELETE FROM facts")
                 self._connection.execute("DELETE FROM model")
                 self._connection.execute("DELETE FROM runs")
+                self._connection.execute("DELETE FROM name")
             known = {}
         if not known:
             with self._connection:
                 self._connection.executemany("INSERT INTO facts VALUES (?, ?)", wanted.items())
+                self._connection.execute("INSERT INTO name VALUES (?)", (uuid.uuid4().hex[:16],))
         elif known != wanted:
             self.close()
             differing = sorted(key for key in known.keys() | wanted.keys() if known.get(key) != wanted.get(key))
@@ -173,6 +178,19 @@ class AuditDatabase:
     def close(self) -> None:
         """Release the file."""
         self._connection.close()
+
+    @property
+    def name(self) -> str:
+        """Name of this audit: a run that continues it has the same, one that begins anew has another.
+
+        The identity alone is no name: next week's audit of the same place has the same one, and is of other photos.
+        """
+        row = self._connection.execute("SELECT audit FROM name").fetchone()
+        if row is not None:
+            return str(row[0])
+        # An earlier version began it, and named it so in the events that it sent.
+        facts = dict(self._connection.execute("SELECT key, value FROM facts WHERE key != 'schema'"))
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def remember_model(self, model: AuditModel) -> AuditModel:
         """Keep the model that answers; returns it, or the one of an earlier run where that is better known.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -179,9 +178,8 @@ def run_audit(request: Request, connect: Callable[[], Aws], progress: Progress |
             classes=len(request.scope.classes),
             earlier=earlier,
         )
-        audit = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
         origin = Origin(store.address, model.package)
-        written = _write(request, store, ledger, summary, audit, origin, heard)
+        written = _write(request, store, ledger, summary, origin, heard)
         events = 0
         if request.bus and aws:
             events = send_events(
@@ -189,7 +187,7 @@ def run_audit(request: Request, connect: Callable[[], Aws], progress: Progress |
                 request.bus,
                 ledger,
                 request.filters,
-                audit=audit,
+                audit=ledger.name,
                 origin=origin,
                 model=model,
                 on_sent=heard.sent,
@@ -340,12 +338,11 @@ def _write(
     store: Store,
     ledger: AuditDatabase,
     summary: Summary,
-    audit: str,
     origin: Origin,
     heard: Progress,
 ) -> Written:
     def page(path: Path) -> None:
-        _write_page(path, request, store, ledger, summary, audit, heard)
+        _write_page(path, request, store, ledger, summary, heard)
 
     return write_files(
         request.output, request.formats, ledger, request.filters, summary=summary, origin=origin, page=page
@@ -353,7 +350,7 @@ def _write(
 
 
 def _write_page(
-    path: Path, request: Request, store: Store, ledger: AuditDatabase, summary: Summary, audit: str, heard: Progress
+    path: Path, request: Request, store: Store, ledger: AuditDatabase, summary: Summary, heard: Progress
 ) -> None:
     def photo(found: Disagreement) -> bytes | None:
         try:
@@ -368,7 +365,7 @@ def _write_page(
         summary=summary,
         classes=request.scope.classes,
         read_photo=photo,
-        audit=audit,
+        audit=ledger.name,
         threads=request.concurrency,
         on_done=heard.drawn,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from binventory.cli import run
 from binventory.core.errors import Exit
 from local_aws.server import LocalAws
-from tests.audited import write_bin, write_evaluation
+from tests.audited import write_bin, write_evaluation, write_folder, write_predictions
 from tests.contract.batch_site import photo_that_says
 from tests.contract.conftest import ClientFactory
 from tests.contract.serving import ROLE, push_image, put_artefact, start_endpoint
@@ -157,6 +158,41 @@ def test_an_audit_becomes_a_list_of_bins_to_count(
     done = subprocess.run(command, cwd=REPOSITORY, env=os.environ, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "its schema is 2, known is 1" in done.stderr and "2 not understood" in done.stdout
     assert "0 bins to count, 2 known before" in done.stdout, "an event that is delivered twice is one count"
+
+
+def test_next_weeks_audit_of_the_same_place_is_another_one(
+    client: ClientFactory, local_aws: LocalAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With last week's name the list took its bins for counted, and the page showed last week's marks as today's."""
+    for name, value in local_aws.environment().items():
+        monkeypatch.setenv(name, value)
+    folder, counts = write_folder(tmp_path / "bins", 12), queue(client, "weekly")
+    answers = write_predictions(folder, tmp_path / "p.jsonl", 3)
+    out, events = tmp_path / "out", ("--events", "default", "--top", "3", "--format", "html")
+
+    def audit(*flags: str) -> tuple[str, str]:
+        """Name of the audit in its page, and what the list says."""
+        arguments = ["audit", str(folder), "--predictions", str(answers), "--output", str(out), *events, *flags]
+        assert run(arguments) == Exit.OK
+        command = [sys.executable, "examples/count_list.py", counts, str(tmp_path / "counts.csv")]
+        done = subprocess.run(command, cwd=REPOSITORY, env=os.environ, capture_output=True, text=True, check=True)
+        return str(facts_of(out / "audit.html")["audit"]), done.stdout.partition(" left out")[0]
+
+    first, said = audit()
+    assert said == "3 bins to count, 0 known before, 0"
+    assert audit() == (first, "0 bins to count, 0 known before, 0"), "a run that continues has nothing to send"
+    second, said = audit("--restart")
+    assert said == "3 bins to count, 0 known before, 0" and second != first
+    with (tmp_path / "counts.csv").open(newline="") as stream:
+        assert {line["count"].partition("/")[0] for line in csv.DictReader(stream)} == {first, second}
+
+
+def facts_of(page: Path) -> dict[str, Any]:
+    """What the script of an audit's page reads of its audit."""
+    found = re.search(r'<script[^>]* id="facts"[^>]*>(.*?)</script>', page.read_text(), re.DOTALL)
+    assert found is not None
+    facts: dict[str, Any] = json.loads(found[1])
+    return facts
 
 
 def test_the_schema_is_one_and_refuses_what_is_none() -> None:

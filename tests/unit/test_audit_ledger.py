@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow.parquet as parquet  # type: ignore[import-untyped]
@@ -66,6 +69,17 @@ def test_a_ledger_without_a_bin_is_nobodys(tmp_path: Path) -> None:
     ledger.close()
     with pytest.raises(Problem, match="source was 'there', now 'here'"):
         AuditDatabase(path, IDENTITY)
+
+
+def test_a_ledger_of_an_earlier_version_keeps_the_name_that_its_events_have(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with closing(AuditDatabase(path, IDENTITY)) as ledger:
+        ledger.add([counted(1, 0.3)])
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("DROP TABLE name")
+    expected = hashlib.sha256(json.dumps(IDENTITY, sort_keys=True).encode()).hexdigest()[:16]
+    with closing(AuditDatabase(path, IDENTITY)) as ledger:
+        assert ledger.name == expected
 
 
 def test_a_batch_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
