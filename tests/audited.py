@@ -22,10 +22,10 @@ SCRIPT = "</script><script>document.title='owned'</script><img src=x onerror=ale
 FORMULA = "=cmd|'/c calc'!A1"
 
 
-def photo_bytes(shade: int) -> bytes:
-    """A small JPEG of one shade."""
+def photo_bytes(shade: int, comment: str = "") -> bytes:
+    """A small JPEG of one shade; with another comment its content is another."""
     buffer = io.BytesIO()
-    Image.new("RGB", (60, 48), (shade, 255 - shade, 90)).save(buffer, "JPEG")
+    Image.new("RGB", (60, 48), (shade, 255 - shade, 90)).save(buffer, "JPEG", comment=comment)
     return buffer.getvalue()
 
 
@@ -38,10 +38,15 @@ def write_bin(
     photo: bytes | None = None,
     record: bytes | None = None,
 ) -> None:
-    """One bin laid out like the public bucket; its photo's shade says its quantity (20 a count)."""
+    """One bin laid out like the public bucket; its photo's shade says its quantity (20 a count).
+
+    No two photos have the same content, of which Ingest would leave out what is in another split.
+    """
     (folder / "bin-images").mkdir(parents=True, exist_ok=True)
     (folder / "metadata").mkdir(exist_ok=True)
-    (folder / "bin-images" / f"{image_id}.jpg").write_bytes(photo_bytes(20 * quantity) if photo is None else photo)
+    (folder / "bin-images" / f"{image_id}.jpg").write_bytes(
+        photo_bytes(20 * quantity, image_id) if photo is None else photo
+    )
     items = {f"B{image_id}": {"name": name, "quantity": quantity}} if quantity else {}
     document = json.dumps({"BIN_FCSKU_DATA": items, "EXPECTED_QUANTITY": quantity}).encode()
     (folder / "metadata" / f"{image_id}.json").write_bytes(document if record is None else record)

@@ -155,8 +155,15 @@ def test_events_reach_a_rule_once(client: ClientFactory, aws: Aws, tmp_path: Pat
     assert max(len(json.dumps(detail)) for detail in details.values()) < 8192
 
 
+@pytest.fixture(scope="module")
+def long_bus(client: ClientFactory) -> str:
+    """A bus for long events."""
+    client("events").create_event_bus(Name="long")
+    return "long"
+
+
 @pytest.fixture
-def long_events(tmp_path: Path) -> job.Request:
+def long_events(tmp_path: Path, long_bus: str) -> job.Request:
     """Twelve bins whose events have about 49 KB each, so that five fill a request."""
     folder = write_folder(tmp_path / "bins", 12)
     for number in range(12):
@@ -170,14 +177,13 @@ def long_events(tmp_path: Path) -> job.Request:
         tmp_path / "out",
         predictions=write_predictions(folder, tmp_path / "p.jsonl"),
         formats=(),
-        bus="long",
+        bus=long_bus,
     )
 
 
 def test_long_events_are_sent_in_requests_that_eventbridge_takes(
     client: ClientFactory, local_aws: LocalAws, long_events: job.Request
 ) -> None:
-    client("events").create_event_bus(Name="long")
     own = connect(local_aws.environment())
     asked: list[int] = []
     own.client("events").meta.events.register(

@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from benchmarks.counting import photos
+from benchmarks.damaging.stages import run_ingest_again
 from benchmarks.faulting import faults
 from benchmarks.faulting.jobs import Job
 from benchmarks.ingest import object_server
 from benchmarks.processor import this_processor
+from tests.audited import write_folder
 
 
 def bin_of(folder: Path, image_id: str, record: str) -> None:
@@ -41,6 +43,12 @@ def test_photos_whose_records_cannot_be_used_are_left_out(tmp_path: Path) -> Non
     (tmp_path / "labels.csv").write_text("image_id,count\n00104,0\n")
     with pytest.raises(SystemExit, match="holds no photos with a count of 1 to 5"):
         photos.read(tmp_path)
+
+
+def test_every_bin_of_a_bucket_under_faults_is_ingested(tmp_path: Path) -> None:
+    """Ingest takes no photo whose content is in another split, and a benchmark without photos injects no fault."""
+    made = run_ingest_again(write_folder(tmp_path / "bins", 60), tmp_path / "ingested")
+    assert json.loads(made["report/books.json"])["kept"] == 60
 
 
 def test_no_reader_asks_aws_where_the_local_s3_does_not_start(
