@@ -88,7 +88,7 @@ class EndpointCounter:
     _queues: list[Queue] = field(default_factory=list, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     _packages: dict[str, None] = field(default_factory=dict, repr=False, compare=False)
-    """Model packages that have answered."""
+    """The model package of this audit, then others that answered."""
 
     @property
     def name(self) -> str:
@@ -146,6 +146,16 @@ class EndpointCounter:
                 self._queues.append(queue)
             return self._queues[0] if self._queues else None
 
+    def expect(self, package: str) -> None:
+        """Take the answers of this model package only; "" where it is not known: those of the first that answers."""
+        if package:
+            self._packages.setdefault(package, None)
+
+    @property
+    def package(self) -> str:
+        """The model package whose answers are taken; "" where no answer has named one."""
+        return next(iter(self._packages), "")
+
     def halt(self) -> None:
         """Ends the waits for a queue; an endpoint that answers at once is not waited for."""
         for queue in self._queues:
@@ -177,10 +187,10 @@ class EndpointCounter:
         if not package:
             return
         self._packages.setdefault(package, None)  # in the order of their first answers; safe in several threads
-        if len(self._packages) > 1:
+        if package != self.package:
             raise Problem(
-                f"The endpoint {self.endpoint} answers with more than one model",
-                f"{' and then '.join(self._packages)} answered, as while a new model is rolled out",
+                f"The endpoint {self.endpoint} answers with another model than before",
+                f"this audit is of {self.package}, and {package} answers, as while a new model is rolled out",
                 f"see that the rollout has ended ({self.look}), then begin anew with --restart",
             )
 

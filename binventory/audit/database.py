@@ -7,7 +7,7 @@ import json
 import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
@@ -209,6 +209,7 @@ class AuditDatabase:
                 )
             if model.trust is None and (before.trust is not None or before.package):
                 return before
+            model = replace(model, package=model.package or before.package)
         with self._connection:
             self._connection.execute("DELETE FROM model")
             self._connection.execute("INSERT INTO model VALUES (?)", (json.dumps(model.to_json()),))

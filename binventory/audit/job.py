@@ -157,6 +157,8 @@ def run_audit(request: Request, connect: Callable[[], Aws], progress: Progress |
         identity = _identity(request, store, counter)
         ledger = stack.enter_context(closing(AuditDatabase(request.output / folder.LEDGER, identity)))
         model = ledger.remember_model(_model(request, aws, counter))
+        if isinstance(counter, EndpointCounter):
+            counter.expect(model.package)
         earlier = ledger.earlier()
         if earlier is not None:
             heard.unknown(_not_again(earlier))
@@ -168,8 +170,11 @@ def run_audit(request: Request, connect: Callable[[], Aws], progress: Progress |
         try:
             _count(request, bins, total, store, counter, ledger, heard, begin)
         finally:
-            for remains in counter.remains() if isinstance(counter, EndpointCounter) else ():
-                heard.left(remains)
+            if isinstance(counter, EndpointCounter):
+                # Where SageMaker did not say it, the answers name the package, which a later run must not mix.
+                model = ledger.remember_model(replace(model, package=counter.package))
+                for remains in counter.remains():
+                    heard.left(remains)
         summary = summarise(
             ledger,
             model=model,

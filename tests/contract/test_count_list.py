@@ -13,10 +13,14 @@ from typing import Any
 
 import pytest
 
+from binventory.audit import job
+from binventory.audit.plan import Plan
 from binventory.cli import run
-from binventory.core.errors import Exit
+from binventory.core.aws import connect
+from binventory.core.errors import Exit, Problem
 from local_aws.server import LocalAws
 from tests.audited import write_bin, write_evaluation, write_folder, write_predictions
+from tests.conftest import NAMES
 from tests.contract.batch_site import photo_that_says
 from tests.contract.conftest import ClientFactory
 from tests.contract.serving import ROLE, push_image, put_artefact, start_endpoint
@@ -158,6 +162,23 @@ def test_an_audit_becomes_a_list_of_bins_to_count(
     done = subprocess.run(command, cwd=REPOSITORY, env=os.environ, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "its schema is 2, known is 1" in done.stderr and "2 not understood" in done.stdout
     assert "0 bins to count, 2 known before" in done.stdout, "an event that is delivered twice is one count"
+
+
+def test_a_model_that_is_promoted_while_the_audit_asks_a_person_ends_it(
+    client: ClientFactory, local_aws: LocalAws, packages: dict[str, str], tmp_path: Path
+) -> None:
+    """Its answers would stand under the package, and the evaluation, of the model before."""
+
+    def promoted(plan: Plan) -> None:
+        client("sagemaker").update_endpoint(EndpointName="good", EndpointConfigName="useless")
+        client("sagemaker").get_waiter("endpoint_in_service").wait(EndpointName="good", WaiterConfig={"Delay": 1})
+
+    folder = tmp_path / "bins"
+    write_bin(folder, "00010", 2, photo=photo_that_says(2))
+    request = job.Request(str(folder), tmp_path / "out", endpoint="good", names=NAMES, formats=("jsonl",))
+    with pytest.raises(Problem, match="another model than before") as caught:
+        job.run_audit(request, lambda: connect(local_aws.environment()), job.Progress(planned=promoted))
+    assert f"this audit is of {packages['good']}, and {packages['useless']} answers" in caught.value.why
 
 
 def test_next_weeks_audit_of_the_same_place_is_another_one(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import boto3
@@ -160,16 +161,31 @@ def test_a_model_that_changes_during_an_audit_ends_it(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "bins", 40)
 
     def promoted_after_20(photo: bytes, number: int) -> Reply:
-        status, body = shade_answer(photo, number)
-        model = {"package": f"model-package/binventory-dev/{1 if number <= 20 else 2}"}
-        return status, json.dumps(json.loads(body) | {"model": model}).encode()
+        return answers_of(1 if number <= 20 else 2)(photo, number)
 
     request = job.Request(str(folder), tmp_path / "out", endpoint="e", names=NAMES, formats=("jsonl",), concurrency=2)
-    with runtime(promoted_after_20) as endpoint, pytest.raises(Problem, match="more than one model") as caught:
+    with runtime(promoted_after_20) as endpoint, pytest.raises(Problem, match="another model than before") as caught:
         job.run_audit(request, lambda: endpoint.aws)
     assert "binventory-dev/1" in caught.value.why and "binventory-dev/2" in caught.value.why
     assert len(endpoint.photos) < 40
     assert not (tmp_path / "out" / "summary.json").exists()
+    with runtime(answers_of(2)) as endpoint, pytest.raises(Problem, match="another model than before") as caught:
+        job.run_audit(request, lambda: endpoint.aws)
+    assert "this audit is of model-package/binventory-dev/1" in caught.value.why, "also in the next run"
+    with runtime(answers_of(1)) as endpoint:
+        assert job.run_audit(request, lambda: endpoint.aws).summary.counted == 40
+    assert {row["model_package"] for row in ranked(tmp_path / "out")} == {"model-package/binventory-dev/1"}
+
+
+def answers_of(version: int) -> Callable[[bytes, int], Reply]:
+    """An endpoint that serves this version of a model package."""
+
+    def answer(photo: bytes, number: int) -> Reply:
+        status, body = shade_answer(photo, number)
+        model = {"package": f"model-package/binventory-dev/{version}"}
+        return status, json.dumps(json.loads(body) | {"model": model}).encode()
+
+    return answer
 
 
 def test_restart_forgets_and_another_audit_is_refused(tmp_path: Path) -> None:
