@@ -233,18 +233,27 @@ class TransformBatch:
             path = key.removeprefix(folder + ANSWERS).removesuffix(".out")
             body = quick.read(key)
             if body is None:
-                body = read_at(s3, f"s3://{bucket}/{key}")
+                try:
+                    body = read_at(s3, f"s3://{bucket}/{key}")
+                except ClientError as error:
+                    raise (_taken_away(name) if error_code(error) == "NoSuchKey" else error) from error
             # SageMaker puts answers below the input's path relative to the prefix, or with it.
             return path if path in known else path.removeprefix(above), json.loads(body)
 
-        found = ordered_map(read, self._answer_keys(name), threads=_READERS)
-        return ((path, answer) for path, answer in found if path in known)
+        for path, answer in ordered_map(read, self._answer_keys(name), threads=_READERS):
+            if path in known:
+                yield path, answer
+        if not self._is_whole(name):
+            raise _taken_away(name)
 
     def _has_all_its_answers(self, name: str) -> bool:
-        """Whether an ended job's answers are as it wrote them: the manifest is deleted before the first of them."""
+        """Whether an ended job has answers, as it wrote them."""
+        return self._is_whole(name) and any(True for _ in self._answer_keys(name))
+
+    def _is_whole(self, name: str) -> bool:
+        """Whether none of a job's answers has been deleted: its manifest is deleted before the first of them."""
         bucket, folder = self._place(name)
-        kept = any(key == folder + MANIFEST for key in self._keys(bucket, folder + MANIFEST))
-        return kept and any(True for _ in self._answer_keys(name))
+        return any(key == folder + MANIFEST for key in self._keys(bucket, folder + MANIFEST))
 
     def _answer_keys(self, name: str) -> Iterator[str]:
         bucket, folder = self._place(name)
@@ -295,6 +304,15 @@ class TransformBatch:
         except ClientError:
             return ()
         return tuple(lines[-_LOG_LINES:])
+
+
+def _taken_away(name: str) -> Problem:
+    """Two runs for the same photos at the same time find the same job; the first to end deletes its answers."""
+    return Problem(
+        f"The answers of the transform job {name} were deleted while they were read",
+        "another run for the same photos found the same job, read it first and cleaned up",
+        "take its results, or run the same command again: it counts these photos anew",
+    )
 
 
 def stop(aws: Aws, names: Names, name: str) -> Iterator[str]:

@@ -476,7 +476,7 @@ def test_a_failure_is_shown_though_nothing_can_be_deleted_after_it(
 
 
 @pytest.mark.usefixtures("environment", "nothing_left")
-def test_a_job_that_may_not_be_stopped_is_said_at_once(aws: Aws, local_aws: LocalAws) -> None:
+def test_a_job_that_may_not_be_stopped_is_said_listed_before(aws: Aws, local_aws: LocalAws) -> None:
     own = connect(local_aws.environment())
     own.client("sagemaker").meta.events.register("before-call.sagemaker.StopTransformJob", lambda **given: _denied())
     with pytest.raises(Problem, match="was not stopped: AccessDeniedException") as caught:
@@ -495,6 +495,42 @@ def jobs(client: ClientFactory, purpose: str) -> list[dict[str, str]]:
 def wait_until_ended(client: ClientFactory, name: str) -> None:
     describe = client("sagemaker").describe_transform_job
     until(lambda: describe(TransformJobName=name)["TransformJobStatus"] == "Completed")
+
+
+@pytest.mark.usefixtures("environment", "nothing_left")
+@pytest.mark.parametrize("listed_before", [True, False])
+def test_answers_that_another_run_deletes_meanwhile_are_not_taken_for_none(
+    client: ClientFactory, aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed_before: bool
+) -> None:
+    """Two people audit the same prefix at the same time: the bins of the slower one stood as without a prediction."""
+    place = f"taken-{listed_before}".lower()
+    names = [f"{number:05d}" for number in range(10, 50, 10)]
+    uri = put(client, f"{place}/", {f"bin-images/{name}.jpg": 2 for name in names})
+    for name in names:
+        client("s3").put_object(Bucket=BUCKET, Key=f"{place}/metadata/{name}.json", Body=b'{"EXPECTED_QUANTITY": 2}')
+    listing = TransformBatch._answer_keys
+    seen: list[str] = []
+
+    def meanwhile(batch: TransformBatch, name: str) -> Iterator[str]:
+        """The answers as they are listed after the other has deleted some; with `listed_before`, all of them."""
+        found = list(listing(batch, name))
+        if len(found) == len(names):
+            seen[:] = found
+            keys = [f"batch/{name}/manifest.json", *found[:2]]
+            client("s3").delete_objects(Bucket=DATA, Delete={"Objects": [{"Key": key} for key in keys]})
+        return iter(seen if listed_before else listing(batch, name))
+
+    audit = ["audit", uri, "--batch", "--yes", "--json", "--output", str(tmp_path / "out")]
+    with monkeypatch.context() as patch, pytest.raises(Problem, match="were deleted while they were read") as caught:
+        patch.setattr(TransformBatch, "_answer_keys", meanwhile)
+        request = job.Request(uri, tmp_path / "out", batch=True, names=NAMES, formats=("jsonl",))
+        job.run_audit(request, lambda: aws)
+    assert "run the same command again" in caught.value.cure
+    assert cli.run([*audit, "--format", "jsonl"]) == Exit.OK
+    rows = [json.loads(line) for line in (tmp_path / "out" / "disagreements.jsonl").read_text().splitlines()]
+    assert sorted(row["image_id"] for row in rows) == names
+    for each in jobs(client, "audit"):
+        TransformBatch(aws, find_site(aws, NAMES), "audit")._clean(each["TransformJobName"])
 
 
 @pytest.mark.usefixtures("nothing_left")
