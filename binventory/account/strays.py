@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+
+from botocore.exceptions import ClientError
 
 from binventory.account import machines, sagemaker, services
 from binventory.account.resources import AccountReader, AccountResource, ResourceKind, entries
 from binventory.account.sagemaker import config_of
-from binventory.core.aws import Aws
+from binventory.core.aws import DENIED, Aws, error_code, error_message
 from binventory.core.names import DEPLOYMENT_TAG, Names
 from binventory.cost import prices
 from stacks.names import pipeline_names
@@ -22,8 +25,19 @@ _LISTED_ELSEWHERE = re.compile(
     r"|:ec2:[^:]*:\d*:(instance|volume|snapshot|network-interface|spot-instances-request)/"
 )
 """ARNs of resources that the listings cover, and of records that AWS keeps for free, such as ended jobs."""
+EVERY_TAGGED = "every resource with the tag"
+_DENIED = DENIED | {"AuthorizationError", "UnauthorizedOperation"}
+"""SNS and EC2 have codes of their own."""
 _LONGEST_COUNT = timedelta(days=1)
 _AT_REST = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """A kind of resources that these credentials may not list, and what AWS says."""
+
+    kind: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,8 @@ class Strays:
     environment: str
     found: tuple[AccountResource, ...]
     kinds: tuple[str, ...]
+    unseen: tuple[Unseen, ...] = ()
+    """Of a kind in this list, some or all may be left."""
 
     @property
     def dollars_a_month(self) -> float:
@@ -46,14 +62,20 @@ class Strays:
 
 
 def find(aws: Aws, names: Names) -> Strays:
-    """Searches the account and region. It only reads."""
+    """Searches the account and region. It only reads.
+
+    What the stacks hold must be known: without it everything would be taken for left.
+    """
     reader = AccountReader(aws, prices.known(aws.region))
     stacks, live = _stacks(aws, names), _live_executions(aws, names)
     held = stacks.held | _served(aws, stacks.held) | _counting(aws, names)
-    tagged = _tagged(aws, names)
+    unseen: list[Unseen] = []
+    tagged: dict[str, AccountResource] = {}
+    with _allowed(EVERY_TAGGED, unseen):
+        tagged = _tagged(aws, names)
     found: list[AccountResource] = []
     for kind in KINDS:
-        for resource in kind.find(reader):
+        for resource in _seen(kind, reader, unseen):
             ours = (
                 _named(resource.name, names)
                 or resource.tags.get(DEPLOYMENT_TAG) == names.prefix
@@ -70,7 +92,26 @@ def find(aws: Aws, names: Names) -> Strays:
         for resource in tagged.values()
         if not held & _forms(resource.arn) and not services.goes_by_itself(reader, resource.arn)
     ]
-    return Strays(names.prefix, tuple(found), (*(kind.label for kind in KINDS), "every resource with the tag"))
+    lacking = {each.kind for each in unseen}
+    labels = [kind.label for kind in KINDS] + [EVERY_TAGGED]
+    return Strays(names.prefix, tuple(found), tuple(each for each in labels if each not in lacking), tuple(unseen))
+
+
+@contextmanager
+def _allowed(kind: str, unseen: list[Unseen]) -> Iterator[None]:
+    """Notes in `unseen` that the listing of a kind was denied, and goes no further with it."""
+    try:
+        yield
+    except ClientError as error:
+        if error_code(error) not in _DENIED:
+            raise
+        unseen.append(Unseen(kind, f"{error_code(error)}: {error_message(error)}"))
+
+
+def _seen(kind: ResourceKind, reader: AccountReader, unseen: list[Unseen]) -> Iterator[AccountResource]:
+    """The resources of a kind, as far as they may be listed."""
+    with _allowed(kind.label, unseen):
+        yield from kind.find(reader)
 
 
 def _named(name: str, names: Names) -> bool:

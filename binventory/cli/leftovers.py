@@ -24,7 +24,8 @@ def register(app: typer.Typer) -> None:
 def leftovers(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
     """Finds what is left of an environment: resources with its tag or name that none of its stacks holds.
 
-    It only reads. It shows what each resource costs and which command removes it, and exits with 1 when there is any.
+    It only reads. It shows what each resource costs and which command removes it. It exits with 1 when there is any,
+    and with 3 when it found none but may not list every kind of resource.
     """
     settings, aws = settings_of(env), connect(os.environ)
     if aws.region != settings.region:
@@ -45,17 +46,28 @@ def leftovers(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
                 "dollars_a_month": round(found.dollars_a_month, 4),
                 "unpriced": found.unpriced,
                 "looked_at": found.kinds,
+                "not_looked_at": [vars(each) for each in found.unseen],
             }
         )
     else:
         _show(found, aws.place)
     if found.found:
         raise typer.Exit(Exit.FAILED)
+    if found.unseen:
+        raise Problem(
+            "Not everything was looked at",
+            f"these credentials may not list {', '.join(each.kind for each in found.unseen)}",
+            "run it again with credentials that may, such as those of AWS's policy ReadOnlyAccess",
+            code=Exit.NOT_READY,
+        )
 
 
 def _show(found: Strays, place: str) -> None:
+    for each in found.unseen:
+        stdout.print(f"Not looked at: {each.kind} ({each.why})", style="yellow", soft_wrap=True, markup=False)
     if not found.found:
-        stdout.print(f"Nothing of {found.environment} is left outside its stacks in {place}.", soft_wrap=True)
+        among = "Of what may be looked at, nothing" if found.unseen else "Nothing"
+        stdout.print(f"{among} of {found.environment} is left outside its stacks in {place}.", soft_wrap=True)
         stdout.print(f"Looked at: {', '.join(found.kinds)}", style="dim")
         return
     shown = table("what", "name", "a month", right=("a month",))

@@ -220,7 +220,8 @@ class AccountCheck(Steps):
             if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != HTTPStatus.NOT_IMPLEMENTED:
                 raise
             return stacks, ("stacks",)
-        return [*stacks, *(f"{resource.kind} {resource.name}" for resource in found.found)], found.kinds
+        unseen = [f"{each.kind}, as far as is known ({each.why})" for each in found.unseen]
+        return [*stacks, *(f"{resource.kind} {resource.name}" for resource in found.found), *unseen], found.kinds
 
     def _refuse_unready(self) -> None:
         """Asks `binventory doctor`, without the stacks, which are not deployed yet."""
