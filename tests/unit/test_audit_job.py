@@ -132,9 +132,13 @@ def test_a_second_run_says_what_it_does_not_look_at_again(tmp_path: Path, capsys
     assert "12 bins of an earlier run since 20" in said and "--restart looks at all of them again" in said
     found = json.loads((out / "summary.json").read_text())
     assert found["earlier"]["bins"] == found["counted"] == 12 and found["earlier"]["began"].endswith(" UTC")
+    assert run([*arguments[:-1], "jsonl,html"]) == Exit.OK
+    page = (out / "audit.html").read_text()
+    assert f"12 of the bins stand as an earlier run found them since {found['earlier']['began']}" in page
+    capsys.readouterr()
     before = {row["image_id"]: row["recorded"] for row in ranked(out)}
-    assert run([*arguments, "--restart"]) == Exit.OK
-    assert "earlier run" not in capsys.readouterr().err
+    assert run([*arguments[:-1], "jsonl,html", "--restart"]) == Exit.OK
+    assert "earlier run" not in capsys.readouterr().err and "earlier run" not in (out / "audit.html").read_text()
     assert {row["image_id"]: row["recorded"] for row in ranked(out)} == {**before, "00030": 5}
 
 
