@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -79,3 +80,21 @@ def test_ingest_and_audit_agree_on_every_bin(tmp_path: Path, with_labels: bool) 
         assert sorted(set_aside.values()) == sorted(refused.values())
     else:
         assert set_aside == refused and len(refused) == 10 and {"00100", "00101", "00102", "00107"} < kept
+
+
+def test_photos_that_a_labels_file_does_not_name_are_said_to_be_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who gives the labels of an audit trains on those bins alone: the log counted them as all that was listed."""
+    folder = write(tmp_path / "in", bucket(blocks=6))
+    photos = sorted(path.stem for path in (folder / "bin-images").iterdir())
+    labels = tmp_path / "labels.csv"
+    rows = [f"{bin_id},{number % 5 + 1},audit" for number, bin_id in enumerate(photos[:-10])]
+    labels.write_text("\n".join(["image_id,count,label_source", *rows, f"{photos[-1]},x,audit", ""]))
+    with caplog.at_level(logging.INFO):
+        assert launch(["--photos-uri", str(folder), "--labels-uri", str(labels), "--output", str(tmp_path / "a")]) == 0
+    assert f"9 photos are not in {labels}, so they are left out" in caplog.text, "the row with x is refused by name"
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        assert launch(["--photos-uri", str(folder), "--output", str(tmp_path / "b")]) == 0
+    assert "left out" not in caplog.text

@@ -37,6 +37,8 @@ class Selection:
     block_size: int
     candidates: list[Candidate] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
+    unnamed: int = 0
+    """Ids of photos that a labels file does not name. They have no row: a list may name a few of half a million."""
 
     def block_of(self, bin_id: str) -> str:
         """The name of an id's block; interned, because half a million ids share some thousand names."""
@@ -93,6 +95,8 @@ async def select(
         wanted = labels.by_id
         for bin_id, reason, detail in labels.refused:
             selection.refuse(bin_id, QUARANTINED, reason, detail)
+        refused = {bin_id for bin_id, _, _ in labels.refused}
+        selection.unnamed = sum(bin_id not in labels.by_id and bin_id not in refused for bin_id in photos.ids())
     _refuse_second_photos(photos, wanted, selection)
     pool: list[Candidate] = []
     padded: Mapping[str, str] | None = None

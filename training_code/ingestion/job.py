@@ -186,6 +186,8 @@ async def _make_plan(settings: IngestSettings, source: BinSource, workers: Worke
         ignore_etags=settings.ignore_etags,
         expect=workers.start,
     )
+    if selection.unnamed:
+        log.info("%s photos are not in %s, so they are left out", f"{selection.unnamed:,}", settings.labels_uri)
     return await make_plan(
         source,
         selection.candidates,
