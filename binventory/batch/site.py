@@ -68,7 +68,10 @@ def find_site(aws: Aws, names: Names) -> Site:
             f"deploy it again: {names.deploy}",
             code=Exit.NOT_READY,
         )
-    package = serving.endpoint_state(aws, names).package or serving.latest_package(aws, names, status="Approved")
+    endpoint = serving.endpoint_state(aws, names)
+    # The stack keeps the package that it served last, which may have been rejected since the endpoint was turned off.
+    package = endpoint.package if endpoint.switched_on else ""
+    package = package or serving.latest_package(aws, names, status="Approved")
     return Site(
         names=names,
         role=outputs["BatchRoleArn"],

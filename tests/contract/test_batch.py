@@ -492,6 +492,41 @@ def jobs(client: ClientFactory, purpose: str) -> list[dict[str, str]]:
     return found
 
 
+@pytest.mark.usefixtures("environment", "nothing_left")
+def test_a_model_that_was_rejected_while_the_endpoint_is_off_counts_nothing(
+    client: ClientFactory, aws: Aws, package: str, tmp_path: Path
+) -> None:
+    """The stack keeps the package that it served last, and no rollout replaces that one while the endpoint is off."""
+    uri = put(client, "rejected/bin-images/", {"00010.jpg": 2}).removesuffix("bin-images/")
+    client("s3").put_object(Bucket=BUCKET, Key="rejected/metadata/00010.json", Body=b'{"EXPECTED_QUANTITY": 3}')
+    sagemaker, cloudformation = client("sagemaker"), client("cloudformation")
+    inference = sagemaker.describe_model_package(ModelPackageName=package)["InferenceSpecification"]
+    (container,) = inference["Containers"]
+    inference["Containers"] = [{name: container[name] for name in ("Image", "ModelDataUrl")}]
+    newer = sagemaker.create_model_package(ModelPackageGroupName="binventory-dev", InferenceSpecification=inference)
+    served = newer["ModelPackageArn"]
+    sagemaker.update_model_package(ModelPackageArn=served, ModelApprovalStatus="Rejected")
+    stack = {"StackName": "binventory-dev-serving"}
+    before = json.dumps(cloudformation.get_template(**stack)["TemplateBody"])
+
+    def switch(state: str) -> None:
+        given = {"EndpointState": state, "ModelPackageArn": served}
+        template = {**json.loads(before), "Parameters": {name: {"Type": "String"} for name in given}}
+        values = [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()]
+        cloudformation.update_stack(**stack, TemplateBody=json.dumps(template), Parameters=values)
+        cloudformation.get_waiter("stack_update_complete").wait(**stack, WaiterConfig={"Delay": 1})
+
+    switch("on")
+    assert find_site(aws, NAMES).package == served, "it is what the endpoint serves"
+    switch("off")
+    out = tmp_path / "out"
+    assert cli.run(["audit", uri, "--batch", "--yes", "--format", "jsonl", "--output", str(out)]) == Exit.OK
+    (row,) = [json.loads(line) for line in (out / "disagreements.jsonl").read_text().splitlines()]
+    assert row["model_package"] == package
+    cloudformation.update_stack(**stack, TemplateBody=before)
+    cloudformation.get_waiter("stack_update_complete").wait(**stack, WaiterConfig={"Delay": 1})
+
+
 def wait_until_ended(client: ClientFactory, name: str) -> None:
     describe = client("sagemaker").describe_transform_job
     until(lambda: describe(TransformJobName=name)["TransformJobStatus"] == "Completed")

@@ -63,7 +63,7 @@ def test_a_prefix_with_spaces_is_one_prefix(monkeypatch: pytest.MonkeyPatch) -> 
     template = synthesize(changed(load("dev"), "data", photos_uri=photos))["Serving"]
     outputs = {name: flat(output["Value"]) for name, output in template["Outputs"].items()}
     monkeypatch.setattr(serving, "outputs_and_tags", lambda *_: (outputs, {}))
-    monkeypatch.setattr(serving, "endpoint_state", lambda *_: SimpleNamespace(package="arn"))
+    monkeypatch.setattr(serving, "endpoint_state", lambda *_: SimpleNamespace(package="arn", switched_on=True))
     monkeypatch.setattr(serving, "describe_package", lambda *_: SimpleNamespace(digest=""))
     nobody: Any = None
     assert find_site(nobody, NAMES).readable == (photos,)
