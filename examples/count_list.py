@@ -156,9 +156,9 @@ def main() -> int:
 
 
 def region_of(queue: str) -> str | None:
-    """The region in the URL of a queue; None where it has none, as in the local AWS: then AWS_REGION counts."""
-    found = re.match(r"https://sqs\.([a-z0-9-]+)\.amazonaws\.com/", queue)
-    return found[1] if found else None
+    """The region in the URL of a queue, else that of AWS_REGION, which boto3 does not read; None: boto3 has its own."""
+    found = re.match(r"https://sqs\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?/", queue)
+    return found[1] if found else os.environ.get("AWS_REGION") or None
 
 
 def inert(value: Any) -> Any:

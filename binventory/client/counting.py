@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -66,7 +67,8 @@ def count_photo(
 ) -> Count:
     """The count in a photo given as bytes, as a file's path, or as an https URL (a str).
 
-    A URL is fetched here, under `policy`. An endpoint that is busy or fails gets the request again, at most four times
+    `runtime`: by default boto3's, in the region of AWS_REGION, else in boto3's own. A URL is fetched here, under
+    `policy`. An endpoint that is busy or fails gets the request again, at most four times
     in all, as does one whose answer was cut. Raises FetchError when the URL is not fetched, CountError when the
     endpoint has no answer, OSError when the file cannot be read.
     """
@@ -124,7 +126,10 @@ def _default_runtime() -> Runtime:
     import boto3
     from botocore.config import Config
 
-    runtime: Runtime = boto3.client("sagemaker-runtime", config=Config(read_timeout=_WAIT_SECONDS))
+    # boto3 reads AWS_DEFAULT_REGION and the profile only; all commands take AWS_REGION first.
+    region = os.environ.get("AWS_REGION") or None
+    config = Config(read_timeout=_WAIT_SECONDS)
+    runtime: Runtime = boto3.client("sagemaker-runtime", region_name=region, config=config)
     return runtime
 
 

@@ -46,6 +46,8 @@ class Front(ThreadingHTTPServer):
         self.server_url = server
         self.troubles: list[Answer] = []
         self.asked: list[str] = []
+        self.signed_for: list[str] = []
+        """Regions in the signatures of the requests."""
         self.off_after = 1_000_000
         """Requests after which somebody has turned the endpoint off."""
 
@@ -59,6 +61,7 @@ class Handler(BaseHTTPRequestHandler):
             status, headers, content = NO_STACK
         else:
             self.server.asked.append(self.path)
+            self.server.signed_for.append(self.headers["authorization"].split("/")[2])
             status, headers, content = self._answer(body)
         self.send_response(status)
         for name, value in {"content-length": str(len(content)), **headers}.items():
@@ -135,13 +138,30 @@ def test_bytes_and_files_are_counted(runtime: Any, front: Front, tmp_path: Path,
 def test_without_a_client_that_of_the_environment_is_taken(runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
 
-    def made(service: str, config: Config) -> Any:
+    def made(service: str, region_name: str | None, config: Config) -> Any:
         waits.append(config.read_timeout)  # type: ignore[attr-defined]
         return {"sagemaker-runtime": runtime}[service]
 
     monkeypatch.setattr(boto3, "client", made)
     assert count_photo(grey_model.photo(5), endpoint="binventory-dev").count == 1
     assert waits == [70], "SageMaker's own limit of 60 seconds must pass first"
+
+
+@pytest.mark.parametrize(("named", "region"), [("eu-central-1", "eu-central-1"), ("", "us-east-1")])
+def test_the_region_of_the_client_is_that_of_the_commands(
+    front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, region: str
+) -> None:
+    """boto3 does not read AWS_REGION: it asked the region of the profile, where another endpoint may have the name."""
+    (tmp_path / "config").write_text("[default]\nregion = us-east-1\n")
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_REGION", named)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", f"http://127.0.0.1:{front.server_address[1]}")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    assert count_photo(grey_model.photo(5), endpoint="binventory-dev").count == 1
+    assert front.signed_for == [region]
 
 
 def test_a_refused_photo_keeps_the_endpoints_reason(runtime: Any) -> None:

@@ -56,11 +56,18 @@ def test_the_region_is_that_of_the_queue(tmp_path: Path, monkeypatch: pytest.Mon
         raise ConnectionRefusedError
 
     monkeypatch.setattr("boto3.client", client)
-    for queue in ("https://sqs.eu-west-1.amazonaws.com/123456789012/counts", "http://localhost:4566/1/counts"):
+    china, local = "https://sqs.cn-north-1.amazonaws.com.cn/123456789012/counts", "http://localhost:4566/1/counts"
+    for queue, named in (
+        ("https://sqs.eu-west-1.amazonaws.com/123456789012/counts", "us-east-2"),
+        (china, "us-east-2"),
+        (local, "us-east-2"),
+        (local, ""),
+    ):
+        monkeypatch.setenv("AWS_REGION", named)
         monkeypatch.setattr(sys, "argv", ["count_list.py", queue, str(tmp_path / "counts.csv")])
         with pytest.raises(ConnectionRefusedError):
             main()
-    assert asked == ["eu-west-1", None]
+    assert asked == ["eu-west-1", "cn-north-1", "us-east-2", None]
 
 
 def test_an_empty_file_becomes_a_list(tmp_path: Path) -> None:
