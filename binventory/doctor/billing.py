@@ -1,11 +1,16 @@
-"""Whether costs reach the budget: it counts by a tag, which must be active as a cost allocation tag."""
+"""Whether costs reach the budget, and whether there is one already: an account has budgets for all its regions.
+
+A budget counts by a tag, which must be active as a cost allocation tag.
+"""
 
 from __future__ import annotations
+
+import re
 
 from botocore.exceptions import ClientError
 
 from binventory.core.aws import Aws, error_message
-from binventory.core.names import DEPLOYMENT_TAG
+from binventory.core.names import DEPLOYMENT_TAG, Names
 from binventory.doctor.check import Check
 
 NAME = "cost allocation tag"
@@ -34,3 +39,18 @@ def examine_tag(aws: Aws) -> Check:
         found = f"{DEPLOYMENT_TAG} is not listed yet; {_UNSEEN}"
         return Check(NAME, "missing", found, f"up to a day after the first deployment, run: {_COMMAND}")
     return Check(NAME, "missing", f"{DEPLOYMENT_TAG} is not active; {_UNSEEN}", f"run: {_COMMAND}")
+
+
+def budget_of_another_region(aws: Aws, names: Names) -> str:
+    """Name of the environment's budget; "" without one. Only a stack of another region can have made it.
+
+    Where the environment's stack with the budget is in this region, its own is found: do not ask then.
+    """
+    account = aws.client("sts").get_caller_identity()["Account"]
+    # The name ends with a hash of the alerts.
+    ours = re.compile(rf"{re.escape(names.prefix)}-[0-9a-f]{{8}}")
+    for page in aws.client("budgets").get_paginator("describe_budgets").paginate(AccountId=account):
+        for budget in page.get("Budgets", ()):
+            if ours.fullmatch(budget["BudgetName"]):
+                return str(budget["BudgetName"])
+    return ""

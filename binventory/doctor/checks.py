@@ -14,7 +14,7 @@ from binventory.core.deployed import describe_stack, model_package_group
 from binventory.core.errors import Problem
 from binventory.core.names import Names
 from binventory.doctor.billing import NAME as TAG
-from binventory.doctor.billing import examine_tag
+from binventory.doctor.billing import budget_of_another_region, examine_tag
 from binventory.doctor.check import Check, asked
 from binventory.doctor.permissions import Deployment, examine_rights
 from binventory.doctor.quotas import examine_quotas, needs
@@ -48,6 +48,9 @@ def examine(repository: Path, settings: Settings) -> Iterator[Check]:
     optional = _optional_stacks(settings)
     for stack in (*_ALWAYS, *(name for name, wanted in optional.items() if wanted)):
         yield asked(f"stack {stack}", partial(_stack, aws, names, f"{names.prefix}-{stack}"))
+    elsewhere = asked("other regions", partial(_other_regions, aws, names))
+    if elsewhere.state != "good":
+        yield elsewhere
     for stack in (name for name, wanted in optional.items() if not wanted):
         check = asked(f"stack {stack}", partial(_stack_of_before, aws, f"{names.prefix}-{stack}"))
         if check.state != "good":
@@ -122,6 +125,24 @@ def _stack(aws: Aws, names: Names, name: str) -> Check:
     if status.endswith("_COMPLETE") and "ROLLBACK" not in status:
         return Check(label, "good", f"{name} {status}")
     return Check(label, "missing", f"{name} {status}", f"aws cloudformation describe-stack-events --stack-name {name}")
+
+
+def _other_regions(aws: Aws, names: Names) -> Check:
+    """An environment has one region: its budget and GitHub's roles have names that an account gives once."""
+    label = "other regions"
+    if describe_stack(aws, f"{names.prefix}-money") is not None:
+        return Check(label, "good", f"{names.prefix} is deployed to {aws.region}")
+    budget = budget_of_another_region(aws, names)
+    if not budget:
+        return Check(label, "good", f"the account has no budget of {names.prefix}")
+    found = (
+        f"the account has the budget {budget} of {names.prefix}, which is not deployed to {aws.region}: a deploy fails"
+    )
+    cure = (
+        "destroy the environment in its other region first, or delete what it left (binventory leftovers), or choose "
+        "another `project` in the settings"
+    )
+    return Check(label, "missing", found, cure)
 
 
 def _stack_of_before(aws: Aws, name: str) -> Check:

@@ -214,6 +214,30 @@ def test_a_stack_that_the_settings_no_longer_have_is_found_with_the_command_that
     assert not {"stack network", "stack ec2"} & set(checks())
 
 
+def test_a_deployment_to_a_second_region_is_refused_before_it_fails_at_the_budget(
+    signed_in: LocalAws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def checks() -> dict[str, dict[str, str]]:
+        assert run(["doctor", "--json"]) == Exit.NOT_READY
+        return {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+
+    budgets = connect(os.environ).client("budgets")
+
+    def budget(name: str) -> None:
+        limit = {"Amount": "10", "Unit": "USD"}
+        described = {"BudgetName": name, "BudgetType": "COST", "TimeUnit": "MONTHLY", "BudgetLimit": limit}
+        budgets.create_budget(AccountId=signed_in.account, Budget=described)
+
+    budget("binventory-dev-of-somebody")
+    assert "other regions" not in checks()
+    budget("binventory-dev-0123abcd")
+    found = checks()["other regions"]
+    assert found["state"] == "missing" and "the budget binventory-dev-0123abcd of binventory-dev" in found["found"]
+    assert "destroy the environment in its other region first" in found["cure"]
+    budgets.delete_budget(AccountId=signed_in.account, BudgetName="binventory-dev-0123abcd")
+    assert "other regions" not in checks()
+
+
 def test_another_region_than_that_of_the_settings_is_found(
     signed_in: LocalAws, monkeypatch: pytest.MonkeyPatch, repository: Path
 ) -> None:
