@@ -219,11 +219,16 @@ def test_an_endpoint_has_its_roles_rights_and_no_others(root: ClientFactory, str
     assert serving.endswith(":role/serving")
 
 
-def test_a_role_that_does_not_trust_sagemaker_runs_nothing(root: ClientFactory) -> None:
+def test_a_role_that_does_not_trust_sagemaker_runs_nothing(root: ClientFactory, image: str) -> None:
     """The endpoint's failure names the principal that the role must trust."""
-    root("iam").delete_role_policy(RoleName="serving", PolicyName="own")
+    trusting = role(root, "untrusting", SAGEMAKER)
+    root("sagemaker").create_model(ModelName="untrusted", PrimaryContainer={"Image": image}, ExecutionRoleArn=trusting)
+    variant = {
+        "VariantName": "v", "ModelName": "untrusted", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1,
+    }  # fmt: skip
+    root("sagemaker").create_endpoint_config(EndpointConfigName="untrusted", ProductionVariants=[variant])
     root("iam").update_assume_role_policy(
-        RoleName="serving",
+        RoleName="untrusting",
         PolicyDocument=json.dumps(
             {
                 "Version": "2012-10-17",
@@ -233,7 +238,7 @@ def test_a_role_that_does_not_trust_sagemaker_runs_nothing(root: ClientFactory) 
             }
         ),
     )
-    failed = start_endpoint(root, "untrusted", "guarded")
+    failed = start_endpoint(root, "untrusted", "untrusted")
     assert failed["EndpointStatus"] == "Failed"
     assert "allows principal 'sagemaker.amazonaws.com'" in failed["FailureReason"]
 

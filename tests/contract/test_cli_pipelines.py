@@ -117,10 +117,16 @@ def evaluating(document: object) -> dict[str, Any]:
     return step
 
 
+@pytest.fixture(scope="module")
+def evaluations(client: ClientFactory) -> None:
+    """The bucket that `evaluating` writes to."""
+    client("s3").create_bucket(Bucket="refused")
+
+
+@pytest.mark.usefixtures("evaluations")
 def test_a_refusal_of_the_gate_says_by_how_much_and_against_what(
     client: ClientFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    client("s3").create_bucket(Bucket="refused")
     refuse = {
         "Name": "Refuse", "Type": "Fail", "DependsOn": ["Evaluate"],
         "Arguments": {"ErrorMessage": "below the threshold or worse than the champion"},
@@ -133,6 +139,7 @@ def test_a_refusal_of_the_gate_says_by_how_much_and_against_what(
     assert REASON in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("evaluations")
 def test_an_evaluation_without_reasons_leaves_the_pipelines_own(
     client: ClientFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,9 +22,28 @@ def bucket(client: ClientFactory) -> None:
     client("s3").create_bucket(Bucket=BUCKET)
 
 
-def test_trials_run_and_the_best_one_is_named(client: ClientFactory) -> None:
+@pytest.fixture(scope="module")
+def bowl(client: ClientFactory, bucket: None) -> dict[str, Any]:
+    """The search `bowl`, which has ended."""
     client("sagemaker").create_hyper_parameter_tuning_job(**tuning_request(client, "bowl"))
-    job = finished_tuning(client, "bowl")
+    return finished_tuning(client, "bowl")
+
+
+@pytest.fixture(scope="module")
+def early(client: ClientFactory, bucket: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The search `early`, which has ended, some of its trials before their last epoch.
+
+    With its seed each trial is better than every one before it, or worse than their median from its first epoch on.
+    """
+    auto = {"TrainingJobEarlyStoppingType": "Auto", "Strategy": "Random", "RandomSeed": 1}
+    met = tmp_path_factory.mktemp("early") / "met"
+    request = long_request(client, "early", met, 4, 30, stopped="median", **auto)
+    client("sagemaker").create_hyper_parameter_tuning_job(**request)
+    return finished_tuning(client, "early")
+
+
+def test_trials_run_and_the_best_one_is_named(client: ClientFactory, bowl: dict[str, Any]) -> None:
+    job = bowl
     assert job["HyperParameterTuningJobStatus"] == "Completed", job.get("FailureReason")
     assert job["TrainingJobStatusCounters"]["Completed"] == 3
     assert job["ObjectiveStatusCounters"] == {"Succeeded": 3, "Pending": 0, "Failed": 0}
@@ -83,6 +102,7 @@ def test_a_search_whose_trials_print_no_objective_fails_and_names_the_metric(cli
     assert "(Test Loss)" in job["FailureReason"]
 
 
+@pytest.mark.usefixtures("bowl")
 def test_reaching_the_target_ends_the_search_and_seeds_repeat_it(client: ClientFactory) -> None:
     request = tuning_request(
         client,
@@ -233,11 +253,8 @@ def test_a_trial_that_begins_anew_is_judged_by_what_it_prints_from_then_on(
     assert ended["TrainingJobStatus"] == ("Stopped" if checkpoints else "Completed")
 
 
-def test_early_stopping_ends_the_trials_that_are_worse_than_the_median(client: ClientFactory, tmp_path: Path) -> None:
-    # With this seed each trial is better than every one before it, or worse than their median from its first epoch on.
-    auto = {"TrainingJobEarlyStoppingType": "Auto", "Strategy": "Random", "RandomSeed": 1}
-    request = long_request(client, "early", tmp_path / "met", 4, 30, stopped="median", **auto)
-    client("sagemaker").create_hyper_parameter_tuning_job(**request)
+@pytest.mark.usefixtures("early")
+def test_early_stopping_ends_the_trials_that_are_worse_than_the_median(client: ClientFactory) -> None:
     stopped, completed = stopped_and_completed(client, "early")
     assert stopped and completed
     best = min(stopped + completed, key=lambda trial: float(trial["TunedHyperParameters"]["x"]))
@@ -265,8 +282,7 @@ def test_hyperband_stops_trials_at_its_rungs_and_gives_the_best_everything(
     assert all(epochs_of(client, trial) == 30 for trial in completed)
 
 
-def test_a_warm_start_learns_from_its_parents(client: ClientFactory, tmp_path: Path) -> None:
-    parent = finished_tuning(client, "early")
+def test_a_warm_start_learns_from_its_parents(client: ClientFactory, early: dict[str, Any], tmp_path: Path) -> None:
     warm = {
         "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "early"}],
         "WarmStartType": "IdenticalDataAndAlgorithm",
@@ -281,7 +297,7 @@ def test_a_warm_start_learns_from_its_parents(client: ClientFactory, tmp_path: P
     known = sorted(float(found["TunedHyperParameters"]["x"]) for found in trials_of(client, "early"))
     assert float(trial["TunedHyperParameters"]["x"]) < known[len(known) // 2]
     overall = job["OverallBestTrainingJob"]
-    best = min([parent["BestTrainingJob"], job["BestTrainingJob"]], key=objective)
+    best = min([early["BestTrainingJob"], job["BestTrainingJob"]], key=objective)
     assert (overall["TrainingJobName"], overall["TuningJobName"]) == (best["TrainingJobName"], best["TuningJobName"])
 
 
@@ -289,6 +305,7 @@ def objective(trial: dict[str, Any]) -> float:
     return float(trial["FinalHyperParameterTuningJobObjectiveMetric"]["Value"])
 
 
+@pytest.mark.usefixtures("bowl")
 @pytest.mark.parametrize(
     ("parents", "kind", "change", "words"),
     [
@@ -313,6 +330,7 @@ def test_a_warm_start_that_aws_would_refuse(
         client("sagemaker").create_hyper_parameter_tuning_job(**request)
 
 
+@pytest.mark.usefixtures("bowl")
 def test_a_parent_must_have_looked_for_the_same_in_ranges_of_the_same_type(client: ClientFactory) -> None:
     warm = {
         "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "bowl"}],
