@@ -39,15 +39,16 @@ def schema_validator() -> Any:
     return Draft202012Validator(SCHEMA)
 
 
-@pytest.fixture
-def packages(client: ClientFactory, local_aws: LocalAws, tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def packages(client: ClientFactory, local_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Model packages behind endpoints of the same name, each with an evaluation that Evaluate's own code wrote."""
     sagemaker, s3 = client("sagemaker"), client("s3")
     image = push_image(local_aws, client)
     s3.create_bucket(Bucket="evaluations")
+    folder = tmp_path_factory.mktemp("evaluations")
     found = {}
     for name, skill in (("good", 3.0), ("useless", 0.0)):
-        document = write_evaluation(tmp_path / name, skill).read_bytes()
+        document = write_evaluation(folder / name, skill).read_bytes()
         s3.put_object(Bucket="evaluations", Key=f"{name}/evaluation.json", Body=document)
         statistics = {"ContentType": "application/json", "S3Uri": f"s3://evaluations/{name}/evaluation.json"}
         container = {"Image": image, "ModelDataUrl": put_artefact(client, name, counts=[1, 2, 3, 4, 5])}
@@ -170,12 +171,13 @@ def test_a_model_that_is_promoted_while_the_audit_asks_a_person_ends_it(
     """Its answers would stand under the package, and the evaluation, of the model before."""
 
     def promoted(plan: Plan) -> None:
-        client("sagemaker").update_endpoint(EndpointName="good", EndpointConfigName="useless")
-        client("sagemaker").get_waiter("endpoint_in_service").wait(EndpointName="good", WaiterConfig={"Delay": 1})
+        client("sagemaker").update_endpoint(EndpointName="promoted", EndpointConfigName="useless")
+        client("sagemaker").get_waiter("endpoint_in_service").wait(EndpointName="promoted", WaiterConfig={"Delay": 1})
 
+    start_endpoint(client, "promoted", "good")
     folder = tmp_path / "bins"
     write_bin(folder, "00010", 2, photo=photo_that_says(2))
-    request = job.Request(str(folder), tmp_path / "out", endpoint="good", names=NAMES, formats=("jsonl",))
+    request = job.Request(str(folder), tmp_path / "out", endpoint="promoted", names=NAMES, formats=("jsonl",))
     with pytest.raises(Problem, match="another model than before") as caught:
         job.run_audit(request, lambda: connect(local_aws.environment()), job.Progress(planned=promoted))
     assert f"this audit is of {packages['good']}, and {packages['useless']} answers" in caught.value.why
