@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from contextlib import suppress
 
 from local_aws.core.autoscaling_rights import TARGETS, service_role, targets_of
 from local_aws.core.context import Context
@@ -57,7 +58,24 @@ def register_scalable_target(context: Context, request: Document) -> Document:
         if context.table(TARGETS).get(key) is None:
             _refuse_unscalable(context, request["ResourceId"])
         context.table(TARGETS).put(key, target)
+    _into_bounds(context, target)
     return {"ScalableTargetARN": target["ScalableTargetARN"]}
+
+
+def _into_bounds(context: Context, target: Document) -> None:
+    """Place the instance count of a variant within the bounds, as AWS does also where they have not changed.
+
+    It does so of an endpoint that is in service:
+    https://docs.aws.amazon.com/autoscaling/application/APIReference/API_RegisterScalableTarget.html
+    """
+    _, name, _, variant = target["ResourceId"].split("/")
+    endpoint = context.table(ENDPOINTS).get(name)
+    if endpoint is None or endpoint["EndpointStatus"] != "InService":
+        return
+    for found in endpoint["Plan"]["Variants"]:
+        wanted = min(max(int(found["Count"]), int(target["MinCapacity"])), int(target["MaxCapacity"]))
+        if found["VariantName"] == variant and wanted != found["Count"]:
+            _set_count(context, target, wanted, f"{found['Count']} is out of the bounds of the scalable target")
 
 
 def describe_scalable_targets(context: Context, request: Document) -> Document:
@@ -207,6 +225,23 @@ def _refuse_configurations(policy: Document) -> None:
             raise validation(f"A policy of type {kind} {need} {member}")
 
 
+def _set_count(context: Context, target: Document, count: int, cause: str) -> None:
+    """Set the instance count of a scalable target, and record the activity. Raises AwsError where it is refused."""
+    _, endpoint, _, variant = target["ResourceId"].split("/")
+    wanted = [{"VariantName": variant, "DesiredInstanceCount": count}]
+    request = {"EndpointName": endpoint, "DesiredWeightsAndCapacities": wanted}
+    call(context, "UpdateEndpointWeightsAndCapacities", request)
+    activity = {key: target[key] for key in _KEYS} | {
+        "ActivityId": str(uuid.uuid4()),
+        "Description": f"Setting desired instance count to {count}.",
+        "Cause": cause,
+        "StartTime": context.now(),
+        "StatusCode": "Successful",
+        "StatusMessage": f"Successfully set desired instance count to {count}.",
+    }
+    context.table(ACTIVITIES).put(activity["ActivityId"], activity)
+
+
 def _not_found(kind: str, request: Document) -> AwsError:
     return AwsError("ObjectNotFoundException", f"No {kind} found for {', '.join(request[key] for key in _KEYS)}")
 
@@ -239,11 +274,16 @@ class AsyncScaling:
             self._quiet_since[this] = now
         suspended = target["SuspendedState"]
         if backlog and not count and not suspended.get("DynamicScalingOutSuspended"):
-            self._set(target, variant["VariantName"], max(1, int(target["MinCapacity"])), "a request waits")
+            self._set(target, max(1, int(target["MinCapacity"])), f"The queue of endpoint {name}: a request waits")
         elif not backlog and count > target["MinCapacity"] and not suspended.get("DynamicScalingInSuspended"):
             quiet = now - self._quiet_since.setdefault(this, now)
             if quiet > self._cooldown(target) * self._context.time_scale:
-                self._set(target, variant["VariantName"], int(target["MinCapacity"]), "no request waits")
+                self._set(target, int(target["MinCapacity"]), f"The queue of endpoint {name}: no request waits")
+
+    def _set(self, target: Document, count: int, cause: str) -> None:
+        # An endpoint that is being updated is looked at again soon.
+        with suppress(AwsError):
+            _set_count(self._context, target, count, cause)
 
     def _cooldown(self, target: Document) -> float:
         """Seconds without requests before the last instance stops; endless if a policy forbids to scale in."""
@@ -256,24 +296,6 @@ class AsyncScaling:
             if "ScaleInCooldown" in tracking:
                 return float(tracking["ScaleInCooldown"])
         return _DEFAULT_COOLDOWN
-
-    def _set(self, target: Document, variant: str, count: int, cause: str) -> None:
-        endpoint = target["ResourceId"].split("/")[1]
-        wanted = [{"VariantName": variant, "DesiredInstanceCount": count}]
-        request = {"EndpointName": endpoint, "DesiredWeightsAndCapacities": wanted}
-        try:
-            call(self._context, "UpdateEndpointWeightsAndCapacities", request)
-        except AwsError:
-            return  # the endpoint is being updated; it is looked at again soon
-        activity = {key: target[key] for key in _KEYS} | {
-            "ActivityId": str(uuid.uuid4()),
-            "Description": f"Setting desired instance count to {count}.",
-            "Cause": f"The queue of endpoint {endpoint}: {cause}",
-            "StartTime": self._context.now(),
-            "StatusCode": "Successful",
-            "StatusMessage": f"Successfully set desired instance count to {count}.",
-        }
-        self._context.table(ACTIVITIES).put(activity["ActivityId"], activity)
 
     def _measure(self, name: str, backlog: int, count: int) -> None:
         now = time.monotonic()

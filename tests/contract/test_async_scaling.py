@@ -216,6 +216,30 @@ def test_a_policy_has_its_type_and_that_types_configuration(context: Context, me
     assert autoscaling(context, "DescribeScalingPolicies", ServiceNamespace="sagemaker")["ScalingPolicies"] == []
 
 
+@pytest.mark.parametrize(
+    ("instances", "bounds", "wanted"),
+    [(3, (1, 2), [2]), (1, (2, 4), [2]), (0, (0, 2), []), (2, (1, 2), [])],
+)
+def test_a_count_outside_of_new_bounds_is_placed_within_them(
+    instances: int, bounds: tuple[int, int], wanted: list[int], context: Context, asked: list[Document]
+) -> None:
+    """A lower max_instances left the machines of before running, in a rehearsal only."""
+    autoscaling(context, "RegisterScalableTarget", **TARGET, MinCapacity=0, MaxCapacity=4)
+    context.table("Endpoint").put("queued", endpoint(instances))
+    autoscaling(context, "RegisterScalableTarget", **TARGET, MinCapacity=bounds[0], MaxCapacity=bounds[1])
+    set_ = [item["DesiredInstanceCount"] for request in asked for item in request["DesiredWeightsAndCapacities"]]
+    assert set_ == wanted
+    listed = autoscaling(context, "DescribeScalingActivities", ServiceNamespace="sagemaker")["ScalingActivities"]
+    assert ["out of the bounds" in activity["Cause"] for activity in listed] == [True] * len(wanted)
+
+
+def test_the_count_of_an_endpoint_in_progress_is_left(context: Context, asked: list[Document]) -> None:
+    autoscaling(context, "RegisterScalableTarget", **TARGET, MinCapacity=0, MaxCapacity=4)
+    context.table("Endpoint").put("queued", endpoint(4, EndpointStatus="Updating"))
+    autoscaling(context, "RegisterScalableTarget", **TARGET, MinCapacity=0, MaxCapacity=2)
+    assert not asked
+
+
 def test_a_queue_ends_with_its_endpoint(context: Context) -> None:
     request = {"Id": "1", "EndpointName": "deleted", "Received": context.now()}
     context.table(FAMILY).put("1", request)
