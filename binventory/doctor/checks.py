@@ -48,9 +48,10 @@ def examine(repository: Path, settings: Settings) -> Iterator[Check]:
     optional = _optional_stacks(settings)
     for stack in (*_ALWAYS, *(name for name, wanted in optional.items() if wanted)):
         yield asked(f"stack {stack}", partial(_stack, aws, names, f"{names.prefix}-{stack}"))
-    elsewhere = asked("other regions", partial(_other_regions, aws, names))
-    if elsewhere.state != "good":
-        yield elsewhere
+    if aws.region == settings.region:  # else the other region may be the right one
+        elsewhere = asked("other regions", partial(_other_regions, aws, names))
+        if elsewhere.state != "good":
+            yield elsewhere
     for stack in (name for name, wanted in optional.items() if not wanted):
         check = asked(f"stack {stack}", partial(_stack_of_before, aws, f"{names.prefix}-{stack}"))
         if check.state != "good":

@@ -215,7 +215,7 @@ def test_a_stack_that_the_settings_no_longer_have_is_found_with_the_command_that
 
 
 def test_a_deployment_to_a_second_region_is_refused_before_it_fails_at_the_budget(
-    signed_in: LocalAws, capsys: pytest.CaptureFixture[str]
+    signed_in: LocalAws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def checks() -> dict[str, dict[str, str]]:
         assert run(["doctor", "--json"]) == Exit.NOT_READY
@@ -234,6 +234,9 @@ def test_a_deployment_to_a_second_region_is_refused_before_it_fails_at_the_budge
     found = checks()["other regions"]
     assert found["state"] == "missing" and "the budget binventory-dev-0123abcd of binventory-dev" in found["found"]
     assert "destroy the environment in its other region first" in found["cure"]
+    with monkeypatch.context() as moved:
+        moved.setenv("BINVENTORY_REGION", "eu-west-1")
+        assert "other regions" not in checks(), "a shell of a wrong region: nothing is to be destroyed in the right one"
     budgets.delete_budget(AccountId=signed_in.account, BudgetName="binventory-dev-0123abcd")
     assert "other regions" not in checks()
 
