@@ -26,8 +26,6 @@ _LISTED_ELSEWHERE = re.compile(
 )
 """ARNs of resources that the listings cover, and of records that AWS keeps for free, such as ended jobs."""
 EVERY_TAGGED = "every resource with the tag"
-_DENIED = DENIED | {"AuthorizationError", "UnauthorizedOperation"}
-"""SNS and EC2 have codes of their own."""
 _LONGEST_COUNT = timedelta(days=1)
 _AT_REST = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")
 
@@ -103,7 +101,7 @@ def _allowed(kind: str, unseen: list[Unseen]) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if error_code(error) not in _DENIED:
+        if error_code(error) not in DENIED:
             raise
         unseen.append(Unseen(kind, f"{error_code(error)}: {error_message(error)}"))
 

@@ -29,8 +29,8 @@ _OF_SERVICE: Final[dict[str, dict[str, Any]]] = {
     "lambda": {"read_timeout": 330, "tcp_keepalive": True},
 }
 _CALLS: Final = logging.getLogger("binventory.aws")
-DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException"})
-"""Codes of an error that says that the credentials may not make this call."""
+DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"})
+"""Codes of an error that says that the credentials may not make this call; the last two are those of SNS and EC2."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -238,54 +239,54 @@ def test_a_key_that_a_destroy_keeps_is_listed_without_its_alias_and_not_once_it_
     assert strays.find(aws, NAMES).found == ()
 
 
-# Service and operation that AWS denies, its code, and the kinds that are not looked at then.
-DENIALS = [
-    ("ec2", "DescribeVolumes", "UnauthorizedOperation", ["volumes"]),
-    ("iam", "ListRoles", "AccessDenied", ["roles"]),
-    ("sns", "ListTopics", "AuthorizationError", ["topics"]),
-    ("resource-groups-tagging-api", "GetResources", "AccessDeniedException", [strays.EVERY_TAGGED]),
-]
-
-
-@pytest.mark.parametrize(("service", "operation", "code", "unseen"), DENIALS)
-def test_what_may_not_be_listed_is_named_and_the_rest_is_looked_at(
-    service: str, operation: str, code: str, unseen: list[str], aws: Aws, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It ended at the first service that denied it, whatever was left in others."""
+@contextmanager
+def denied(aws: Aws, service: str, operation: str, code: str) -> Iterator[None]:
+    """AWS denies this operation meanwhile."""
 
     def deny(**given: Any) -> tuple[Any, dict[str, Any]]:
         return SimpleNamespace(status_code=403), {"Error": {"Code": code, "Message": "no [policy] allows it"}}
 
-    for name in ("ec2", "iam", "sns", "resourcegroupstaggingapi"):
-        aws.client(name).meta.events.register(f"before-call.{service}.{operation}", deny, unique_id="denied")
+    meta = aws.client(service).meta
+    event = f"before-call.{meta.service_model.service_id.hyphenize()}.{operation}"
+    meta.events.register(event, deny)
     try:
+        yield
+    finally:
+        meta.events.unregister(event, deny)
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "code", "unseen"),
+    [
+        ("ec2", "DescribeVolumes", "UnauthorizedOperation", "volumes"),
+        ("iam", "ListRoles", "AccessDenied", "roles"),
+        ("sns", "ListTopics", "AuthorizationError", "topics"),
+        ("resourcegroupstaggingapi", "GetResources", "AccessDeniedException", strays.EVERY_TAGGED),
+    ],
+)
+def test_what_may_not_be_listed_is_named_and_the_rest_is_looked_at(
+    service: str, operation: str, code: str, unseen: str, aws: Aws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It ended at the first service that denied it, whatever was left in others."""
+    left = f"{NAME}-left"
+    with denied(aws, service, operation, code):
         assert run(["leftovers"]) == Exit.NOT_READY
         shown = capsys.readouterr()
-        assert f"Not looked at: {unseen[0]} ({code}: no [policy] allows it)" in shown.out
+        assert f"Not looked at: {unseen} ({code}: no [policy] allows it)" in shown.out
         assert "Of what may be looked at, nothing of" in shown.out
-        assert f"these credentials may not list {unseen[0]}" in shown.err
-        aws.client("logs").create_log_group(logGroupName=f"{NAME}-left")
-        code_, said = _ask(capsys)
-        assert code_ == Exit.FAILED
-        assert [stray["name"] for stray in said["strays"]] == [f"{NAME}-left"]
-        assert [each["kind"] for each in said["not_looked_at"]] == unseen
-        assert not set(unseen) & set(said["looked_at"])
-    finally:
-        for name in ("ec2", "iam", "sns", "resourcegroupstaggingapi"):
-            aws.client(name).meta.events.unregister(f"before-call.{service}.{operation}", deny, unique_id="denied")
-        aws.client("logs").delete_log_group(logGroupName=f"{NAME}-left")
+        assert f"these credentials may not list {unseen}" in shown.err
+        aws.client("logs").create_log_group(logGroupName=left)
+        status, said = _ask(capsys)
+        aws.client("logs").delete_log_group(logGroupName=left)
+    assert status == Exit.FAILED
+    assert [stray["name"] for stray in said["strays"]] == [left]
+    assert [each["kind"] for each in said["not_looked_at"]] == [unseen]
+    assert unseen not in said["looked_at"]
 
 
 def test_without_knowing_what_stacks_hold_nothing_is_called_left(aws: Aws, capsys: pytest.CaptureFixture[str]) -> None:
-    def deny(**given: Any) -> tuple[Any, dict[str, Any]]:
-        return SimpleNamespace(status_code=403), {"Error": {"Code": "AccessDenied", "Message": "no policy allows it"}}
-
-    events = aws.client("cloudformation").meta.events
-    events.register("before-call.cloudformation.DescribeStacks", deny, unique_id="denied")
-    try:
+    with denied(aws, "cloudformation", "DescribeStacks", "AccessDenied"):
         assert run(["leftovers"]) == Exit.FAILED
-    finally:
-        events.unregister("before-call.cloudformation.DescribeStacks", deny, unique_id="denied")
     shown = capsys.readouterr()
     assert "AWS refused DescribeStacks" in shown.err and not shown.out
 
